@@ -12,7 +12,10 @@ export const listMax = 20_000;
 
 const name = z.string().min(1).max(253);
 const labels = z.record(z.string().max(317), z.string().max(512));
-const identity = z.int().min(1).max(2 ** 24 - 1);
+const identity = z
+  .int()
+  .min(1)
+  .max(2 ** 24 - 1);
 const address = z.string().max(45);
 const sequence = z.int().nonnegative();
 /** Milliseconds since the epoch, UTC, may carry a fraction. */
@@ -31,7 +34,16 @@ export const workloadReport = z.strictObject({
   isolationClass: z.string().max(64),
   boundary: z.enum(['hardware', 'emulated', 'none']),
   generation: z.int().nonnegative(),
-  endpoints: z.array(z.strictObject({ endpoint: name, network: z.string().max(253), mac: z.string().max(17), addresses: z.array(address).max(16) })).max(32),
+  endpoints: z
+    .array(
+      z.strictObject({
+        endpoint: name,
+        network: z.string().max(253),
+        mac: z.string().max(17),
+        addresses: z.array(address).max(16),
+      }),
+    )
+    .max(32),
   /** governed: every interface is ours; ungoverned: see `ungovernedBecause`. */
   governance: z.enum(['governed', 'observed', 'ungoverned']),
   ungovernedBecause: z.string().max(1024).nullable(),
@@ -73,7 +85,10 @@ export type FlowRecord = z.infer<typeof flowRecord>;
 export const questionMessage = z.strictObject({
   /** Unique in the cluster: `<host>:<boot>:<counter>`. */
   id: z.string().max(64),
-  rules: z.array(z.strictObject({ tier: name, policy: name, rule: name })).min(1).max(2),
+  rules: z
+    .array(z.strictObject({ tier: name, policy: name, rule: name }))
+    .min(1)
+    .max(2),
   /** Revision whose rules asked. */
   revision: sequence,
   source: flowParty.extend({ generation: z.int().nonnegative() }),
@@ -100,7 +115,16 @@ export type DecisionMessage = z.infer<typeof decisionMessage>;
 /** A difference between what an engine believes and what the wire shows. */
 export const divergenceRecord = z.strictObject({
   id: z.string().max(200),
-  kind: z.enum(['unknown-workload', 'ungoverned', 'undeclared-port', 'foreign-address', 'missing-on-wire', 'boundary', 'spoofing', 'dropped-path']),
+  kind: z.enum([
+    'unknown-workload',
+    'ungoverned',
+    'undeclared-port',
+    'foreign-address',
+    'missing-on-wire',
+    'boundary',
+    'spoofing',
+    'dropped-path',
+  ]),
   workload: z.string().nullable(),
   believed: z.string().max(2048),
   observed: z.string().max(2048),
@@ -141,7 +165,17 @@ export const desiredMessage = z.strictObject({
   identities: z.array(z.tuple([identity, labels])).max(listMax),
   identitiesRemoved: z.array(identity).max(listMax),
   workloads: z
-    .array(z.strictObject({ workload: name, name, host: name, identity, generation: z.int().nonnegative(), labels, addresses: z.array(address).max(64) }))
+    .array(
+      z.strictObject({
+        workload: name,
+        name,
+        host: name,
+        identity,
+        generation: z.int().nonnegative(),
+        labels,
+        addresses: z.array(address).max(64),
+      }),
+    )
     .max(listMax),
   workloadsRemoved: z.array(name).max(listMax),
   auditHead: z.strictObject({ sequence, hash: z.string().max(128), signature: z.string().max(1024) }).nullable(),
@@ -150,15 +184,44 @@ export type DesiredMessage = z.infer<typeof desiredMessage>;
 
 /** Agent to manager. `batch` numbers are acknowledged by `ack` and sent again until they are; the manager drops what it has had. */
 export const agentMessages = {
-  hello: z.strictObject({ version: z.literal(linkVersion), host: name, boot: z.string().max(64), revision: sequence, kernel: z.string().max(200), software: z.string().max(64) }),
-  workloads: z.strictObject({ full: z.boolean(), set: z.array(workloadReport).max(listMax), removed: z.array(name).max(listMax) }),
+  hello: z.strictObject({
+    version: z.literal(linkVersion),
+    host: name,
+    boot: z.string().max(64),
+    revision: sequence,
+    kernel: z.string().max(200),
+    software: z.string().max(64),
+  }),
+  workloads: z.strictObject({
+    full: z.boolean(),
+    set: z.array(workloadReport).max(listMax),
+    removed: z.array(name).max(listMax),
+  }),
   receipt: receiptMessage,
   questions: z.strictObject({ questions: z.array(questionMessage).max(listMax) }),
   /** How held questions ended without the manager's answer (timeout, unreachable), and how answers were used. Journalled. */
-  outcomes: z.strictObject({ batch: sequence, outcomes: z.array(z.strictObject({ question: questionMessage, verdict: z.enum(['allow', 'deny', 'reject']), because: z.string().max(256), atMs: timeMs })).max(listMax) }),
+  outcomes: z.strictObject({
+    batch: sequence,
+    outcomes: z
+      .array(
+        z.strictObject({
+          question: questionMessage,
+          verdict: z.enum(['allow', 'deny', 'reject']),
+          because: z.string().max(256),
+          atMs: timeMs,
+        }),
+      )
+      .max(listMax),
+  }),
   flows: z.strictObject({ batch: sequence, flows: z.array(flowRecord).max(listMax), lost: z.number().nonnegative() }),
   divergences: z.strictObject({ batch: sequence, divergences: z.array(divergenceRecord).max(listMax) }),
-  status: z.strictObject({ counters: z.record(z.string(), z.number()), eventsLost: z.number(), puntsLost: z.number(), residentBytes: z.number(), enforcing: z.boolean() }),
+  status: z.strictObject({
+    counters: z.record(z.string(), z.number()),
+    eventsLost: z.number(),
+    puntsLost: z.number(),
+    residentBytes: z.number(),
+    enforcing: z.boolean(),
+  }),
 } as const;
 
 /** Manager to agent. */
@@ -174,5 +237,9 @@ export const managerMessages = {
   goodbye: z.strictObject({ reason: z.string().max(1024) }),
 } as const;
 
-export type AgentMessage = { [K in keyof typeof agentMessages]: { readonly type: K; readonly body: z.infer<(typeof agentMessages)[K]> } }[keyof typeof agentMessages];
-export type ManagerMessage = { [K in keyof typeof managerMessages]: { readonly type: K; readonly body: z.infer<(typeof managerMessages)[K]> } }[keyof typeof managerMessages];
+export type AgentMessage = {
+  [K in keyof typeof agentMessages]: { readonly type: K; readonly body: z.infer<(typeof agentMessages)[K]> };
+}[keyof typeof agentMessages];
+export type ManagerMessage = {
+  [K in keyof typeof managerMessages]: { readonly type: K; readonly body: z.infer<(typeof managerMessages)[K]> };
+}[keyof typeof managerMessages];
