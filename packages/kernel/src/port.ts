@@ -62,7 +62,12 @@ export interface KernelVerdict {
 
 /** A port function: ranges sorted by (protocol, from), disjoint, ends inclusive; `otherwise` fills the gaps. */
 export interface KernelPortTable {
-  readonly ranges: readonly { readonly protocol: number; readonly from: number; readonly to: number; readonly verdict: KernelVerdict }[];
+  readonly ranges: readonly {
+    readonly protocol: number;
+    readonly from: number;
+    readonly to: number;
+    readonly verdict: KernelVerdict;
+  }[];
   readonly otherwise: KernelVerdict;
 }
 
@@ -166,8 +171,14 @@ export interface Maps {
   removeAddress(address: string): void;
   addresses(): ReadonlyMap<string, AddressEntry>;
 
-  /** Stores a port table (shared by content) and returns its root. Throws KernelError 'full' and stores nothing when there is no room. */
+  /**
+   * Stores a port table (shared by content, also with what was pinned before a reopen) and returns its root, with one more reference.
+   * Throws KernelError 'full' and stores nothing when there is no room. After a reopen every root that a row refers to has exactly one
+   * reference, and nodes that no row reaches are free.
+   */
   addPortTable(table: KernelPortTable): PortRoot;
+  /** The content of a root, read back from the kernel's nodes: equal to what `addPortTable` was given, adjacent equal ranges merged. */
+  portTable(root: PortRoot): KernelPortTable;
   /** Gives back one reference; nodes are reused only after every packet that might see them is done. */
   releasePortTable(root: PortRoot): void;
   setRows(rows: readonly Row[]): void;
@@ -196,7 +207,11 @@ export interface Programs {
   /** Names of the programs that are loaded. */
   loaded(): readonly string[];
   /** Runs one program over one frame (BPF_PROG_TEST_RUN): result code, frame afterwards, nanoseconds per run. */
-  testRun(program: string, frame: Uint8Array, options: { readonly ifindex: number; readonly mark?: number; readonly repeat?: number }): {
+  testRun(
+    program: string,
+    frame: Uint8Array,
+    options: { readonly ifindex: number; readonly mark?: number; readonly repeat?: number },
+  ): {
     readonly result: number;
     readonly frame: Uint8Array;
     readonly nsPerRun: number;
@@ -232,7 +247,13 @@ export interface InterfaceInfo {
 /** Interfaces, addresses, routes and the host's nftables, of the network namespace that the adapter was opened in. */
 export interface Routes {
   interfaces(): Promise<readonly InterfaceInfo[]>;
-  createVeth(spec: { readonly name: string; readonly peer: string; readonly mac: string; readonly peerMac: string; readonly mtu: number }): Promise<InterfaceInfo>;
+  createVeth(spec: {
+    readonly name: string;
+    readonly peer: string;
+    readonly mac: string;
+    readonly peerMac: string;
+    readonly mtu: number;
+  }): Promise<InterfaceInfo>;
   deleteInterface(name: string): Promise<void>;
   setUp(name: string, up: boolean): Promise<void>;
   setRoute(cidr: string, name: string): Promise<void>;
