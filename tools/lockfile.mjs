@@ -13,7 +13,8 @@ const differs = Object.entries(wanted).some(([path, entry]) => {
   const there = installed[path];
   // Optional packages of another platform are in the lock file and rightly absent.
   if (there === undefined) return entry.optional !== true && entry.peer !== true;
-  const sameContent = entry.integrity === undefined || there.integrity === undefined || there.integrity === entry.integrity;
+  const sameContent =
+    entry.integrity === undefined || there.integrity === undefined || there.integrity === entry.integrity;
   return there.version !== entry.version || !sameContent || !existsSync(path);
 });
 process.exitCode = differs ? 1 : 0;
