@@ -1,2 +1,3 @@
 export * from './link.ts';
+export * from './frame.ts';
 export * from './records.ts';

@@ -222,6 +222,8 @@ export const agentMessages = {
     residentBytes: z.number(),
     enforcing: z.boolean(),
   }),
+  /** Asks for a new certificate before the present one ends: a PKCS#10 request in PEM, signed by the (new) key. */
+  renew: z.strictObject({ request: z.string().max(8192) }),
 } as const;
 
 /** Manager to agent. */
@@ -233,6 +235,8 @@ export const managerMessages = {
   /** Emergency switch, audited: `off` lets everything through and says so; `on` enforces. */
   enforcement: z.strictObject({ on: z.boolean() }),
   adopt: z.strictObject({ workload: name, mode: z.enum(['observe', 'enforce', 'release']) }),
+  /** Answer to `renew`: the certificate and the authorities to trust from now on, both PEM. */
+  certificate: z.strictObject({ certificate: z.string().max(16_384), authorities: z.string().max(65_536) }),
   /** The connection is about to be closed by the manager, and why. */
   goodbye: z.strictObject({ reason: z.string().max(1024) }),
 } as const;
