@@ -1,1 +1,2 @@
-export {};
+export { startEngine, type Engine, type EngineOptions } from './demo/engine.ts';
+export { buildPostgres, busyboxImage, ImageError, importBusybox, postgresImage } from './demo/images.ts';
