@@ -166,10 +166,13 @@ export interface Maps {
   setEndpoint(entry: EndpointEntry): void;
   removeEndpoint(slot: number): void;
   endpoints(): readonly EndpointEntry[];
+  /** One entry, read back; undefined where there is none. As cheap as a lookup, as are `address` and `row`. */
+  endpoint(slot: number): EndpointEntry | undefined;
 
   setAddress(address: string, entry: AddressEntry): void;
   removeAddress(address: string): void;
   addresses(): ReadonlyMap<string, AddressEntry>;
+  address(address: string): AddressEntry | undefined;
 
   /**
    * Stores a port table (shared by content, also with what was pinned before a reopen) and returns its root, with one more reference.
@@ -184,6 +187,7 @@ export interface Maps {
   setRows(rows: readonly Row[]): void;
   removeRows(keys: readonly RowKey[]): void;
   rows(): readonly Row[];
+  row(key: RowKey): PortRoot | undefined;
 
   setCidrs(entries: readonly { readonly cidr: string; readonly peer: number }[]): void;
   removeCidrs(cidrs: readonly string[]): void;
