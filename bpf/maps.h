@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The only source of map layouts: what the agent writes, what the programs write, and the limits of both. packages/kernel generates its
+ * codecs from the BTF of the object, so a change here is a change there after `make`. Rules: natural alignment, explicit padding (always
+ * zero), sizes asserted; numbers in host order (ports too), addresses 16 bytes in network order (IPv4 as ::ffff:a.b.c.d), times in
+ * nanoseconds of CLOCK_MONOTONIC. A changed layout needs a new `layout_version`, because maps are pinned.
+ */
+#pragma once
+#include <linux/types.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+enum limit {
+  layout_version = 1,
+  endpoints_max = 4096,
+  addresses_max = 1 << 18,
+  rows_max = 1 << 20,
+  port_nodes_max = 1 << 17,
+  cidrs_max = 1 << 17,
+  connections_max = 1 << 18,
+  punts_max = 1 << 14,
+  fragments_max = 1 << 14,
+  events_bytes = 1 << 24,
+  /* Levels of a port tree: 16^5 ranges. */
+  port_depth_max = 5,
+  /* IPv6 extension headers that are walked; a longer chain is dropped. */
+  extensions_max = 6,
+  /* Without a heartbeat for so long the programs recycle the connection table themselves. */
+  heartbeat_max_ms = 5000,
+  recycle_interval_ms = 1000,
+  /* A retransmission of a held packet is absorbed for so long; a later one is punted again (and coalesced by the agent). */
+  pending_ms = 4000,
+  /* A held packet that nobody answered is forgotten. Longer than the longest human approval. */
+  punt_ms = 900 * 1000,
+  /* Held packets per endpoint at one time, as sender (or, from outside, as receiver). */
+  punts_per_endpoint_max = 512,
+  fragment_ms = 30 * 1000,
+  /* Events per endpoint and second: denials and drops, and opened connections. Suppressed ones are counted. */
+  refusal_events_per_second = 500,
+  refusal_events_burst = 250,
+  connection_events_per_second = 50000,
+  connection_events_burst = 10000,
+  /* Answers that the programs build (resets, unreachables, …) per endpoint and second. */
+  answers_per_second = 1000,
+  answers_burst = 250,
+};
+
+/* How long an idle connection lives, milliseconds. */
+enum idle_ms {
+  idle_tcp_syn_sent = 30 * 1000,
+  idle_tcp_established = 6 * 3600 * 1000,
+  idle_tcp_closing = 120 * 1000,
+  idle_tcp_closed = 4 * 1000,
+  idle_udp_single = 30 * 1000,
+  idle_udp_stream = 180 * 1000,
+  idle_icmp = 30 * 1000,
+  idle_other = 120 * 1000,
+};
+
+/*
+ * Bits of skb->mark that are ours. The workload's own mark is cleared on ingress. `mark_workload`: checked by from_workload, so that
+ * to_workload and the host's forward chain may believe its source address. `mark_answer`: built by a program (reset, unreachable, …).
+ * nft: `meta mark and 0x3000 == 0x2000`. Clear of Kubernetes (0x4000, 0x8000), Cilium (0x0f00), Calico (0xffff0000), Docker (none).
+ */
+enum mark { mark_mask = 0x3000, mark_answer = 0x1000, mark_workload = 0x2000 };
+
+/* One line a counter; the names are part of the API. Drops first, then what is only counted. */
+#define COUNTERS(X) \
+  X(denied) X(rejected) X(no_row) X(spoofed) X(malformed) X(unknown_interface) X(unknown_protocol) X(vlan) X(fenced) X(multicast) \
+  X(table_full) X(budget) X(punt_rate) X(punt_full) X(punt_absorbed) X(punt_stale) X(punt_unknown) X(punt_no_device) X(refused) \
+  X(icmp_unmatched) X(icmp_redirect) X(router_advertisement) X(router_solicitation) X(neighbour_spoofed) X(neighbour_swallowed) \
+  X(fragment_unknown) X(fragment_overlap) X(extension_headers) X(tcp_flags) X(ttl_exceeded) X(too_big) X(uplink_spoofed) \
+  X(overlay_spoofed) X(unreachable_remote) X(answer_rate) X(program_error) \
+  X(connections_opened) X(connections_judged_again) X(connections_closed) X(connections_recycled) X(asked) X(held) X(admitted) \
+  X(neighbour_answered) X(reset_sent) X(icmp_sent) X(observed_denied) X(events_lost) X(events_suppressed) X(recycle_runs)
+
+enum counter {
+#define X(name) counter_##name,
+  COUNTERS(X)
+#undef X
+  counters_count,
+};
+
+enum endpoint_state { state_absent = 0, state_held = 1, state_governed = 2, state_fenced = 3, state_observed = 4 };
+enum endpoint_kind { kind_veth = 1, kind_tap = 2 };
+
+/*
+ * `word` holds identity (bits 0–23), ruleset (24–47), epoch (48–63): userspace flips it in one aligned store through the mapping of the
+ * map, and an entry of the connection table that recorded another word is judged again. Everything else changes only while the state is
+ * `absent` or `held`, except `state` itself (one byte). Order for a new endpoint: all fields, word, then state, then `interfaces`.
+ */
+struct endpoint {
+  __u64 word;
+  __u8 state;
+  __u8 kind;
+  __u16 mtu;
+  __u32 ifindex;
+  __u32 generation;
+  __u32 connections_max;
+  __u8 mac[6];
+  __u8 gateway_mac[6];
+  __u8 padding[4];
+  __u8 ipv4[16];
+  __u8 ipv6[16];
+};
+_Static_assert(sizeof(struct endpoint) == 72, "endpoint");
+
+/*
+ * What the programs account to an endpoint. Written by programs only. `connections[0]`: entries that it opened, `[1]`: entries that
+ * outside opened to it. Buckets hold the time at which the next token is due (generic cell rate algorithm).
+ */
+struct usage {
+  __u64 connections[2];
+  __u64 punts;
+  __u64 punt_bucket;
+  __u64 refusal_event_bucket;
+  __u64 connection_event_bucket;
+  __u64 answer_bucket;
+  __u64 events_suppressed;
+};
+_Static_assert(sizeof(struct usage) == 64, "usage");
+
+struct endpoint_counters {
+  __u64 count[64];
+};
+_Static_assert(counters_count <= 64, "counters fit an endpoint's array");
+
+enum owner_kind { owner_endpoint = 1, owner_remote = 2, owner_host = 3 };
+
+/* Who owns an address. `identity` of an endpoint stands in the endpoint, so it is 0 here. `host`: outer address of the remote host. */
+struct address_owner {
+  __u32 kind;
+  __u32 slot;
+  __u32 identity;
+  __u32 padding;
+  __u8 host[16];
+};
+_Static_assert(sizeof(struct address_owner) == 32, "address_owner");
+
+/* `prefix` counts bits of the 16-byte form: an IPv4 /24 is 120. */
+struct cidr_key {
+  __u32 prefix;
+  __u8 address[16];
+};
+_Static_assert(sizeof(struct cidr_key) == 20, "cidr_key");
+
+/*
+ * Roots and children: bit 31 set = verdict (bits 28–30 action, bits 0–27 rule), else the index of a port node. Row key: `ruleset << 1 |
+ * direction` (0 egress, 1 ingress), and peer: identity, CIDR peer, or 0 for every peer without a row. No row at all is denied (no_row).
+ */
+enum action { action_allow = 0, action_deny = 1, action_reject = 2, action_ask = 3 };
+enum verdict_bits { verdict_action_shift = 28, verdict_rule_mask = (1 << 28) - 1 };
+#define VERDICT_IMMEDIATE 0x80000000u
+
+struct row_key {
+  __u32 ruleset_direction;
+  __u32 peer;
+};
+_Static_assert(sizeof(struct row_key) == 8, "row_key");
+
+/*
+ * Immutable node of a B-tree over `protocol << 16 | port`. Child i covers what is <= bound[i] and > bound[i-1]; child 15 the rest.
+ * Unused bounds are 0xffffffff and their children repeat the last one.
+ */
+struct port_node {
+  __u32 bound[15];
+  __u32 padding;
+  __u32 next[16];
+};
+_Static_assert(sizeof(struct port_node) == 128, "port_node");
+
+/*
+ * Endpoints sorted: `low` is the one whose (address words 0–7, 8–15 as little-endian 64-bit numbers, port) is less. ICMP: the asker's
+ * port is the echo identifier (0 for other types), the other's is `type * 256 + code` of the asking message.
+ */
+struct connection_key {
+  __u8 low[16];
+  __u8 high[16];
+  __u16 low_port;
+  __u16 high_port;
+  __u8 protocol;
+  __u8 padding[3];
+};
+_Static_assert(sizeof(struct connection_key) == 40, "connection_key");
+
+enum tcp_state { tcp_none = 0, tcp_syn_sent = 1, tcp_established = 2, tcp_closing = 3, tcp_closed = 4 };
+enum connection_flag {
+  connection_decided = 1,  /* a decision of the manager admitted it */
+  connection_replied = 2,  /* the responder has sent something */
+  connection_routed = 4,   /* came through the host's stack: replies go the same way, for its NAT */
+  connection_reported = 8, /* its `close` event was written */
+  connection_fin = 16,     /* originator's FIN seen; responder's is << 1 */
+  connection_fin_acked = 64, /* originator's FIN acknowledged; responder's is << 1 */
+};
+
+/*
+ * Index 0 is the originator's side, 1 the responder's (for `rule`: egress, ingress). `word`: endpoint's word when judged, 0 where the
+ * side is no endpoint of this host. `originator_is_high`: which end of the key opened the connection. An entry is dead when
+ * `last_seen_ns + idle_ns` has passed. The originator's endpoint pays for it; where that is outside (slot 0), the responder's.
+ */
+struct connection {
+  __u64 word[2];
+  __u64 last_seen_ns;
+  __u64 idle_ns;
+  __u64 packets[2];
+  __u64 bytes[2];
+  __u32 slot[2];
+  __u8 originator_is_high;
+  __u8 state;
+  __u8 flags;
+  __u8 padding;
+  __u32 sequence;
+  __u32 fin_end[2];
+  __u32 identity[2];
+  __u32 rule[2];
+  __u64 first_seen_ns;
+  __u32 revision;
+  __u32 padding2;
+};
+_Static_assert(sizeof(struct connection) == 120, "connection");
+
+enum punt_reason { punt_ask = 1, punt_held = 2 };
+/* Source MAC of a frame on the punt device: 02, verb (0 on the way out), id as little-endian 32 bits. */
+enum punt_verb { verb_punted = 0, verb_admit = 1, verb_judge = 2, verb_refuse = 3, verb_reject = 4 };
+enum punt_outcome { outcome_none = 0, outcome_sent = 1, outcome_stale = 2, outcome_full = 3, outcome_refused = 4 };
+
+/*
+ * What was known when a packet was held. from_punt consumes it once (`outcome` leaves `none`) before write() to the device returns; the
+ * agent then reads and deletes it. `from_outside`: held at to_workload.
+ */
+struct punt {
+  __u64 at_ns;
+  __u64 word[2];
+  __u32 slot[2];
+  __u32 identity[2];
+  __u32 rule[2];
+  __u32 generation[2];
+  __u8 source[16];
+  __u8 destination[16];
+  __u16 source_port;
+  __u16 destination_port;
+  __u8 protocol;
+  __u8 reason;
+  __u8 from_outside;
+  __u8 padding;
+  __u32 outcome;
+  __u32 padding2;
+};
+_Static_assert(sizeof(struct punt) == 104, "punt");
+
+struct pending {
+  __u64 at_ns;
+  __u32 id;
+  __u32 padding;
+};
+_Static_assert(sizeof(struct pending) == 16, "pending");
+
+struct fragment_key {
+  __u8 source[16];
+  __u8 destination[16];
+  __u32 id;
+  __u32 ifindex;
+  __u8 protocol;
+  __u8 padding[7];
+};
+_Static_assert(sizeof(struct fragment_key) == 48, "fragment_key");
+
+/* Ports of a first fragment that passed, and the next byte that may follow. */
+struct fragment {
+  __u64 at_ns;
+  __u32 next;
+  __u16 source_port;
+  __u16 destination_port;
+};
+_Static_assert(sizeof(struct fragment) == 16, "fragment");
+
+enum event_kind { event_new = 1, event_deny = 2, event_drop = 3, event_ask = 4, event_close = 5 };
+
+/* `reason`: why a packet was dropped or denied; for others the counter of what happened. Index 0 source, 1 destination. */
+struct event {
+  __u64 at_ns;
+  enum event_kind kind;
+  enum counter reason;
+  __u32 slot[2];
+  __u32 identity[2];
+  __u32 rule[2];
+  __u32 revision;
+  __u32 length;
+  __u8 source[16];
+  __u8 destination[16];
+  __u16 source_port;
+  __u16 destination_port;
+  __u8 protocol;
+  __u8 tcp_state;
+  __u8 flags;
+  __u8 observed;
+  __u64 first_seen_ns;
+  __u64 packets[2];
+  __u64 bytes[2];
+};
+_Static_assert(sizeof(struct event) == 128, "event");
+
+/* Written by the agent through the mapping. Gateway addresses are the source of ICMP errors; zero = the packet's own destination. */
+struct config {
+  __u64 heartbeat_ns;
+  __u32 revision;
+  __u32 punt_ifindex;
+  __u32 overlay_ifindex;
+  __u32 punt_rate;
+  __u32 punt_burst;
+  __u32 padding;
+  __u8 gateway_ipv4[16];
+  __u8 gateway_ipv6[16];
+};
+_Static_assert(sizeof(struct config) == 64, "config");
+
+/* Written by programs: when the last recycling began. */
+struct runtime {
+  __u64 recycle_at_ns;
+};
+
+/* Map key and value types; `__type` wants a plain name. */
+struct address {
+  __u8 byte[16];
+};
+
+#define MAP(name, kind, entries, flags, key_type, value_type) \
+  struct { \
+    __uint(type, kind); \
+    __uint(max_entries, entries); \
+    __uint(map_flags, flags); \
+    __type(key, key_type); \
+    __type(value, value_type); \
+  } name SEC(".maps")
+
+MAP(config, BPF_MAP_TYPE_ARRAY, 1, BPF_F_MMAPABLE, __u32, struct config);
+MAP(runtime, BPF_MAP_TYPE_ARRAY, 1, 0, __u32, struct runtime);
+MAP(interfaces, BPF_MAP_TYPE_HASH, endpoints_max, 0, __u32, __u32);
+MAP(endpoints, BPF_MAP_TYPE_ARRAY, endpoints_max, BPF_F_MMAPABLE, __u32, struct endpoint);
+MAP(usage, BPF_MAP_TYPE_ARRAY, endpoints_max, 0, __u32, struct usage);
+MAP(endpoint_counters, BPF_MAP_TYPE_ARRAY, endpoints_max, 0, __u32, struct endpoint_counters);
+MAP(addresses, BPF_MAP_TYPE_HASH, addresses_max, BPF_F_NO_PREALLOC, struct address, struct address_owner);
+MAP(cidrs, BPF_MAP_TYPE_LPM_TRIE, cidrs_max, BPF_F_NO_PREALLOC, struct cidr_key, __u32);
+MAP(rows, BPF_MAP_TYPE_HASH, rows_max, BPF_F_NO_PREALLOC, struct row_key, __u32);
+MAP(port_nodes, BPF_MAP_TYPE_ARRAY, port_nodes_max, 0, __u32, struct port_node);
+MAP(connections, BPF_MAP_TYPE_HASH, connections_max, 0, struct connection_key, struct connection);
+MAP(punts, BPF_MAP_TYPE_HASH, punts_max, 0, __u32, struct punt);
+MAP(pendings, BPF_MAP_TYPE_HASH, punts_max, 0, struct connection_key, struct pending);
+MAP(fragments, BPF_MAP_TYPE_LRU_HASH, fragments_max, 0, struct fragment_key, struct fragment);
+MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, counters_count, 0, __u32, __u64);
+
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, events_bytes);
+} events SEC(".maps");
