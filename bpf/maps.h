@@ -319,7 +319,24 @@ struct runtime {
   __u64 recycle_at_ns;
 };
 
-/* Map key and value types; `__type` wants a plain name. */
+/* Never read or written: brings into the object's BTF what userspace needs and no other map mentions. */
+struct schema {
+  struct event event;
+  enum limit limit;
+  enum idle_ms idle_ms;
+  enum mark mark;
+  enum endpoint_state endpoint_state;
+  enum endpoint_kind endpoint_kind;
+  enum owner_kind owner_kind;
+  enum action action;
+  enum verdict_bits verdict_bits;
+  enum tcp_state tcp_state;
+  enum connection_flag connection_flag;
+  enum punt_reason punt_reason;
+  enum punt_verb punt_verb;
+  enum punt_outcome punt_outcome;
+};
+
 struct address {
   __u8 byte[16];
 };
@@ -334,6 +351,7 @@ struct address {
   } name SEC(".maps")
 
 MAP(config, BPF_MAP_TYPE_ARRAY, 1, BPF_F_MMAPABLE, __u32, struct config);
+MAP(schema, BPF_MAP_TYPE_ARRAY, 1, 0, __u32, struct schema);
 MAP(runtime, BPF_MAP_TYPE_ARRAY, 1, 0, __u32, struct runtime);
 MAP(interfaces, BPF_MAP_TYPE_HASH, endpoints_max, 0, __u32, __u32);
 MAP(endpoints, BPF_MAP_TYPE_ARRAY, endpoints_max, BPF_F_MMAPABLE, __u32, struct endpoint);
