@@ -1,3 +1,4 @@
 export * from './link.ts';
 export * from './frame.ts';
 export * from './records.ts';
+export * from './roles.ts';
