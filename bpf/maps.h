@@ -106,7 +106,8 @@ struct endpoint {
 _Static_assert(sizeof(struct endpoint) == 72, "endpoint");
 
 /*
- * What the programs account to an endpoint. Written by programs only. `connections[0]`: entries that it opened, `[1]`: entries that
+ * What the programs account to an endpoint, with atomic additions. Userspace writes only `connections`, through the mapping and also
+ * atomically: whoever deletes an entry of the connection table subtracts it from its payer. `connections[0]`: entries that it opened, `[1]`: entries that
  * outside opened to it. Buckets hold the time at which the next token is due (generic cell rate algorithm).
  */
 struct usage {
@@ -355,7 +356,7 @@ MAP(schema, BPF_MAP_TYPE_ARRAY, 1, 0, __u32, struct schema);
 MAP(runtime, BPF_MAP_TYPE_ARRAY, 1, 0, __u32, struct runtime);
 MAP(interfaces, BPF_MAP_TYPE_HASH, endpoints_max, 0, __u32, __u32);
 MAP(endpoints, BPF_MAP_TYPE_ARRAY, endpoints_max, BPF_F_MMAPABLE, __u32, struct endpoint);
-MAP(usage, BPF_MAP_TYPE_ARRAY, endpoints_max, 0, __u32, struct usage);
+MAP(usage, BPF_MAP_TYPE_ARRAY, endpoints_max, BPF_F_MMAPABLE, __u32, struct usage);
 MAP(endpoint_counters, BPF_MAP_TYPE_ARRAY, endpoints_max, 0, __u32, struct endpoint_counters);
 MAP(addresses, BPF_MAP_TYPE_HASH, addresses_max, BPF_F_NO_PREALLOC, struct address, struct address_owner);
 MAP(cidrs, BPF_MAP_TYPE_LPM_TRIE, cidrs_max, BPF_F_NO_PREALLOC, struct cidr_key, __u32);
