@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { ledgerContract } from './ledger-contract.ts';
+import { ledgerContract } from '../testing/ledger-contract.ts';
 import { openSqliteLedger } from './sqlite-ledger.ts';
 import { openSqliteStreams } from './sqlite-streams.ts';
 

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import type { Ledger } from './ledger.ts';
+import type { Ledger } from '../store/ledger.ts';
 
 export interface LedgerUnderTest {
   /** Opens a handle on a fresh ledger named `name`; a second call with the same name opens the same one. */
@@ -73,7 +73,9 @@ export function ledgerContract(adapter: string, under: LedgerUnderTest): void {
       assert.equal(all.entries.length, 100);
       assert.equal(new Set(all.entries.map((entry) => read(entry.batch))).size, 100);
       for (const name of ['a', 'b', 'c', 'd']) {
-        const own: readonly string[] = all.entries.map((entry) => read(entry.batch)).filter((batch) => batch.startsWith(name));
+        const own: readonly string[] = all.entries
+          .map((entry) => read(entry.batch))
+          .filter((batch) => batch.startsWith(name));
         assert.deepEqual(
           own,
           Array.from({ length: 25 }, (_, i) => `${name}${i}`),
