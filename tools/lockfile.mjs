@@ -6,7 +6,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import process from 'node:process';
 
 const wanted = JSON.parse(readFileSync('package-lock.json', 'utf8')).packages;
-const installed = JSON.parse(readFileSync('node_modules/.package-lock.json', 'utf8')).packages;
+const hidden = 'node_modules/.package-lock.json';
+const installed = existsSync(hidden) ? JSON.parse(readFileSync(hidden, 'utf8')).packages : {};
 
 const differs = Object.entries(wanted).some(([path, entry]) => {
   if (!path.startsWith('node_modules/') && !path.includes('/node_modules/')) return false;
