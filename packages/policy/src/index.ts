@@ -1,1 +1,34 @@
 export * from './model.ts';
+export type {
+  Document,
+  DocumentKind,
+  PeerDocument,
+  PolicyDocument,
+  PortDocument,
+  RuleAction,
+  RuleDocument,
+  SegmentDocument,
+  TierDocument,
+} from './documents/document.ts';
+export { documentKey } from './documents/document.ts';
+export { canonicalDocument, canonicalText } from './documents/canonical.ts';
+export { documentJsonSchema } from './documents/json-schema.ts';
+export { nearestName } from './documents/names.ts';
+export { type DocumentSource, parseDocument, type ParsedDocument } from './documents/parse.ts';
+export { apiVersion } from './documents/schema.ts';
+export { addressBits, parsePrefix, prefixContains, type Prefix } from './select/prefix.ts';
+export { type Selector, selectorMatches } from './select/selector.ts';
+export {
+  changePolicySet,
+  type ConditionFault,
+  createPolicySet,
+  emptyPolicySet,
+  type PolicySet,
+  type PolicySetChange,
+  type PolicySetOptions,
+  type PolicySetResult,
+} from './resolve/policy-set.ts';
+export { findRule, type QuestionTerms, questionTerms } from './resolve/question.ts';
+export { reasonText } from './resolve/reason.ts';
+export { isolationSuffices, type Membership, membershipOf, type Segment } from './resolve/segment.ts';
+export { decide, decideSide, segmentsOf } from './decide/decide.ts';

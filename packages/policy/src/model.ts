@@ -50,7 +50,9 @@ export const protocolNumber = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 
 export type Party =
   | { readonly kind: 'workload'; readonly labels: Labels; readonly name?: string }
   | { readonly kind: 'address'; readonly address: string }
-  | { readonly kind: 'host' };
+  | { readonly kind: 'host' }
+  /** A workload whose labels are not known yet. */
+  | { readonly kind: 'unknown' };
 
 /**
  * One connection or attempt. `port` is the destination port for TCP, UDP and SCTP, `type * 256 + code` for ICMP and ICMPv6, and 0 for
@@ -67,13 +69,24 @@ export interface Flow {
 export type Reason =
   | { readonly kind: 'rule'; readonly tier: string; readonly policy: string; readonly rule: string }
   | { readonly kind: 'posture'; readonly segment: string }
-  /** `no-segment`: the workload is in no segment, so default deny; `resolver`: DNS to the gateway, below every tier; `not-a-subject`: this side is no workload. */
-  | { readonly kind: 'builtin'; readonly name: 'no-segment' | 'resolver' | 'not-a-subject' | 'unknown' };
+  /**
+   * `no-segment`: the workload is in no segment, so default deny; `resolver`: DNS to the gateway, below every tier; `not-a-subject`:
+   * this side is no workload; `unknown`: the labels of one side are not known yet; `isolation`: the workload's measured isolation is
+   * less than a segment of it demands.
+   */
+  | { readonly kind: 'builtin'; readonly name: BuiltinReason };
+
+export type BuiltinReason = 'no-segment' | 'resolver' | 'not-a-subject' | 'unknown' | 'isolation';
 
 /** The verdict of one side (source's egress or destination's ingress). */
 export interface SideVerdict {
   readonly action: Action;
   readonly reason: Reason;
+  /**
+   * With `ask` only: changes whenever the terms of the question do (`when`, `otherwise`, `hold`, …), so that a decision taken under
+   * other terms is not used for it.
+   */
+  readonly terms?: string;
 }
 
 /** The verdict of both sides. The ends combine as deny = reject > ask > allow; with two denials the egress side's form counts. */

@@ -1,0 +1,115 @@
+import type { Problem } from '../model.ts';
+import type { Document, DocumentKind } from './document.ts';
+import { nearestName } from './names.ts';
+import { type Fault, faultsOf, notYetReference, pathText } from './problems.ts';
+import { apiVersion, documentSchemas } from './schema.ts';
+
+/** Where a value was read: the file and, for a file with several documents, which of them (from 0). */
+export interface DocumentSource {
+  readonly file?: string;
+  readonly index?: number;
+}
+
+export type ParsedDocument =
+  | { readonly kind: 'ok'; readonly document: Document }
+  | { readonly kind: 'refused'; readonly problems: readonly Problem[] };
+
+/** Most problems that one document is refused with; whoever has more mends these first. */
+export const problemsMax = 100;
+
+const notYetKinds: readonly string[] = ['Namespace', 'Wall', 'Response', 'Volume', 'View', 'Profile', 'Invariant'];
+const notYetApiVersions = ['networking.k8s.io/', 'policy.networking.k8s.io/'];
+
+/** Checks one document by itself. The value is what a YAML or JSON reader gives; it is not kept when it is refused. */
+export function parseDocument(value: unknown, where: DocumentSource): ParsedDocument {
+  const faults = envelopeFaults(value);
+  if (faults.length > 0) return refused(faults, value, where);
+  const schema = documentSchemas[(value as { kind: DocumentKind }).kind];
+  const result = schema.safeParse(value);
+  const duplicates = duplicateRuleNames(value);
+  if (result.success && duplicates.length === 0) return { kind: 'ok', document: result.data };
+  return refused(
+    [...(result.success ? [] : faultsOf(result.error.issues, schema, value)), ...duplicates],
+    value,
+    where,
+  );
+}
+
+/** What must be right before a schema can be chosen. */
+function envelopeFaults(value: unknown): Fault[] {
+  if (!isRecord(value))
+    return [{ path: [], reason: 'is no document', allowed: 'a map with apiVersion, kind, metadata, spec' }];
+  const kinds = Object.keys(documentSchemas);
+  const { apiVersion: version, kind } = value;
+  if (typeof version === 'string' && notYetApiVersions.some((prefix) => version.startsWith(prefix))) {
+    return [
+      {
+        path: ['apiVersion'],
+        reason: `Kubernetes documents are not supported yet, ${notYetReference}`,
+        allowed: apiVersion,
+      },
+    ];
+  }
+  const faults: Fault[] = [];
+  if (version !== apiVersion)
+    faults.push({ path: ['apiVersion'], reason: unknownReason(version, [apiVersion]), allowed: apiVersion });
+  if (typeof kind === 'string' && notYetKinds.includes(kind)) {
+    faults.push({
+      path: ['kind'],
+      reason: `documents of kind ${kind} are not supported yet, ${notYetReference}`,
+      allowed: kinds.join(', '),
+    });
+  } else if (typeof kind !== 'string' || !kinds.includes(kind)) {
+    faults.push({ path: ['kind'], reason: unknownReason(kind, kinds), allowed: kinds.join(', ') });
+  }
+  return faults;
+}
+
+function unknownReason(found: unknown, known: readonly string[]): string {
+  if (found === undefined) return 'is missing';
+  const nearest = typeof found === 'string' ? nearestName(found, known) : null;
+  return `${JSON.stringify(found)} is not known${nearest === null ? '' : `; did you mean "${nearest}"?`}`;
+}
+
+/** Looked for in the raw value, so that a fault elsewhere does not hide it. */
+function duplicateRuleNames(value: unknown): Fault[] {
+  const spec = isRecord(value) ? value['spec'] : undefined;
+  const rules = isRecord(spec) ? spec['rules'] : undefined;
+  if (!Array.isArray(rules)) return [];
+  const first = new Map<string, number>();
+  return rules.flatMap((rule: unknown, index): Fault[] => {
+    const name = isRecord(rule) ? rule['name'] : undefined;
+    if (typeof name !== 'string') return [];
+    const earlier = first.get(name);
+    if (earlier === undefined) {
+      first.set(name, index);
+      return [];
+    }
+    const path = ['spec', 'rules', index, 'name'];
+    return [{ path, reason: `the name "${name}" is taken by rules[${earlier}]`, allowed: 'a name once per policy' }];
+  });
+}
+
+function refused(faults: readonly Fault[], value: unknown, where: DocumentSource): ParsedDocument {
+  const place = { ...documentPlace(value, where), ...(where.file === undefined ? {} : { file: where.file }) };
+  const problems = faults.slice(0, problemsMax).map(({ path, reason, allowed }) => ({
+    path: pathText(path),
+    reason,
+    ...(allowed === undefined ? {} : { allowed }),
+    ...place,
+  }));
+  return { kind: 'refused', problems };
+}
+
+/** `Kind/name` where the value has them, else which document of the file it is. */
+function documentPlace(value: unknown, where: DocumentSource): { document?: string } {
+  const metadata = isRecord(value) ? value['metadata'] : undefined;
+  const name = isRecord(metadata) ? metadata['name'] : undefined;
+  const kind = isRecord(value) ? value['kind'] : undefined;
+  if (typeof kind === 'string' && typeof name === 'string') return { document: `${kind}/${name}` };
+  return where.index === undefined ? {} : { document: `document ${where.index + 1}` };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
