@@ -1,0 +1,106 @@
+/**
+ * Keeps the host's table, its gateways and what forwarding needs in line with what the attachments want. Changes that come while one is
+ * applied are applied together; whoever asked learns when the kernel has theirs.
+ */
+import { KernelError, type Routes } from '@bulkhead/kernel';
+import type { Logger } from 'pino';
+import { hostNetwork } from '../attach/network-address.ts';
+import { acceptInDockerUser } from './docker-user.ts';
+import { hostRuleset, tableName, type HostTables, type NatNetwork, type NatPort } from './ruleset.ts';
+
+/** What one attachment contributes. */
+export interface HostWish {
+  readonly networks: readonly NatNetwork[];
+  readonly published: readonly NatPort[];
+  readonly interfaces: readonly string[];
+}
+
+export interface HostNetworkOptions {
+  readonly routes: Routes;
+  readonly log: Logger;
+  readonly setHostAddresses: (owner: string, addresses: readonly string[]) => void;
+}
+
+export class HostNetwork {
+  readonly #options: HostNetworkOptions;
+  readonly #wishes = new Map<string, HostWish>();
+  readonly #gateways = new Set<string>();
+  #running: Promise<void> = Promise.resolve();
+  #queued: Promise<void> | null = null;
+  #applied = '';
+
+  constructor(options: HostNetworkOptions) {
+    this.#options = options;
+  }
+
+  /** Replaces what `owner` wants. Rejects with KernelError where the kernel refused; the next call tries all of it again. */
+  set(owner: string, wish: HostWish): Promise<void> {
+    this.#wishes.set(owner, wish);
+    return this.apply();
+  }
+
+  /** Also used when somebody else (an engine that starts, an administrator) may have changed the host's tables. */
+  apply(): Promise<void> {
+    // One is running, one waits: the waiting one sees every change made before it begins.
+    this.#queued ??= this.#running
+      .catch(() => undefined)
+      .then(() => {
+        this.#queued = null;
+        this.#running = this.#applyNow();
+        return this.#running;
+      });
+    return this.#queued;
+  }
+
+  /** The gateways that are up, for whoever listens there. */
+  gateways(): readonly string[] {
+    return [...this.#gateways].sort();
+  }
+
+  async #applyNow(): Promise<void> {
+    const { routes, log } = this.#options;
+    const wishes = [...this.#wishes.values()];
+    const tables: HostTables = {
+      networks: wishes.flatMap((wish) => wish.networks),
+      published: wishes.flatMap((wish) => wish.published),
+      interfaces: [...new Set(wishes.flatMap((wish) => wish.interfaces))].sort(),
+    };
+    await this.#applyGateways(tables.networks);
+    await this.#applyForwarding(tables.networks);
+    const text = hostRuleset(tables);
+    if (text !== this.#applied || (await routes.ruleset(tableName)) === null) {
+      await routes.setRuleset(tableName, text);
+      this.#applied = text;
+    }
+    await acceptInDockerUser(log);
+  }
+
+  /** On `lo`, since no interface of the host is the network: each endpoint is alone on its link. */
+  async #applyGateways(networks: readonly NatNetwork[]): Promise<void> {
+    const { routes } = this.#options;
+    const wanted = new Set(networks.map((network) => network.gateway));
+    for (const gateway of this.#gateways) {
+      if (wanted.has(gateway)) continue;
+      await routes.removeAddress('lo', hostNetwork(gateway));
+      this.#gateways.delete(gateway);
+    }
+    const present = new Set((await routes.interfaces()).find((found) => found.name === 'lo')?.addresses ?? []);
+    for (const gateway of wanted) {
+      if (!present.has(hostNetwork(gateway))) await routes.setAddress('lo', hostNetwork(gateway));
+      this.#gateways.add(gateway);
+    }
+    this.#options.setHostAddresses('networks', [...wanted].sort());
+  }
+
+  /** Only where there is a network that needs it: IPv6 forwarding makes a host ignore router advertisements on its own uplinks. */
+  async #applyForwarding(networks: readonly NatNetwork[]): Promise<void> {
+    const { routes } = this.#options;
+    if (networks.some((network) => !network.cidr.includes(':'))) await routes.setSysctl('net/ipv4/ip_forward', '1');
+    if (networks.some((network) => network.cidr.includes(':'))) {
+      await routes.setSysctl('net/ipv6/conf/all/forwarding', '1').catch((error: unknown) => {
+        // A kernel without IPv6 has nothing to forward.
+        if (!(error instanceof KernelError) || error.code !== 'ENOENT') throw error;
+      });
+    }
+  }
+}
