@@ -1,0 +1,156 @@
+/** Comparing and combining rulesets: which rows must change, and what may be in force while several ends of a connection change. */
+import type { KernelDirection } from '@bulkhead/kernel';
+import { reservedIdentity } from '@bulkhead/policy';
+import type { ActualRuleset, RowTarget, RulesetContent } from './model.ts';
+import type { KernelTable, TableStore } from './tables.ts';
+
+export const directions = ['egress', 'ingress'] as const satisfies readonly KernelDirection[];
+
+/** An address that is the peer `from` before and `to` after. */
+export interface PeerMove {
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface ContentContext {
+  readonly store: TableStore;
+  /** What a missing ruleset or an unknown peer gives. */
+  readonly denial: KernelTable;
+}
+
+/** The table in force towards one peer. Nothing is allowed to or from a workload whose labels are unknown, whatever rows say. */
+export function lookup(
+  context: ContentContext,
+  content: RulesetContent | ActualRuleset,
+  direction: KernelDirection,
+  peer: number,
+): KernelTable {
+  if (peer === reservedIdentity.unknown) return context.denial;
+  const rows = content[direction];
+  return rows.get(peer) ?? rows.get(reservedIdentity.any) ?? context.denial;
+}
+
+export type Fit =
+  | { readonly kind: 'different' }
+  /** The ruleset can go on being used: `add` goes in place, `stale` may be taken out afterwards. */
+  | {
+      readonly kind: 'fits';
+      readonly add: readonly RowTarget[];
+      readonly stale: readonly Omit<RowTarget, 'table'>[];
+      /** True when the rows are the content's afterwards, also for peers that do not exist. */
+      readonly isExact: boolean;
+    };
+
+export interface PeerChanges {
+  /** Nothing resolves to the peer before the plan. */
+  isFresh(peer: number): boolean;
+  /** Nothing resolves to the peer after the plan. */
+  isVanishing(peer: number): boolean;
+  /** Its rows are not written. */
+  readonly refused: ReadonlySet<number>;
+}
+
+/**
+ * Whether rows in force can become `content` in place. Rows may be added in place only where no packet can tell (fresh peers, or the
+ * row says what every other peer's row says); what differs for vanishing peers is taken out once they are gone.
+ */
+export function fit(actual: ActualRuleset, content: RulesetContent, peers: PeerChanges): Fit {
+  if (actual.basis === content) return { kind: 'fits', add: [], stale: [], isExact: true };
+  const add: RowTarget[] = [];
+  const stale: Omit<RowTarget, 'table'>[] = [];
+  let isExact = true;
+  for (const direction of directions) {
+    const [have, want] = [actual[direction], content[direction]];
+    const others = want.get(reservedIdentity.any);
+    if (others === undefined || have.get(reservedIdentity.any) !== others) return { kind: 'different' };
+    for (const [peer, table] of want) {
+      const found = have.get(peer);
+      if (found === table) continue;
+      if (peers.refused.has(peer)) isExact = false;
+      else if (peers.isFresh(peer) || (found === undefined && table === others)) add.push({ direction, peer, table });
+      else if (peers.isVanishing(peer)) {
+        isExact = false;
+        if (found !== undefined) stale.push({ direction, peer });
+      } else return { kind: 'different' };
+    }
+    for (const [peer, table] of have) {
+      if (want.has(peer)) continue;
+      if (!peers.isVanishing(peer) && !peers.isFresh(peer) && table !== others) return { kind: 'different' };
+      stale.push({ direction, peer });
+    }
+  }
+  return { kind: 'fits', add, stale, isExact };
+}
+
+/** What is in force at an end while others move: its old rules, its new ones, or the ones that allow only what both do. */
+export type Between =
+  | { readonly kind: 'old' }
+  | { readonly kind: 'new' }
+  | { readonly kind: 'meet'; readonly content: RulesetContent };
+
+/**
+ * Chosen so that at every end: held(peer) allows no more than old(peer) before the peer moves, and no more than what it becomes under
+ * the new rules, before and after. Then a connection between ends of which none has moved is bounded by the old whole, and any other by
+ * the new whole: no mixture allows what neither does.
+ */
+export function between(
+  context: ContentContext,
+  old: RulesetContent | ActualRuleset,
+  next: RulesetContent,
+  moves: readonly PeerMove[],
+): Between {
+  const { store } = context;
+  const every = (holds: (direction: KernelDirection) => boolean): boolean => directions.every((each) => holds(each));
+  const below = (low: RulesetContent | ActualRuleset, high: RulesetContent | ActualRuleset): boolean =>
+    every((direction) => {
+      for (const peer of keysOf(low, high, direction, [])) {
+        if (!store.leq(lookup(context, low, direction, peer), lookup(context, high, direction, peer))) return false;
+      }
+      return true;
+    });
+  const holdsForMoves = (held: RulesetContent | ActualRuleset): boolean =>
+    every((direction) =>
+      moves.every(({ from, to }) => {
+        const before = lookup(context, old, direction, from);
+        const after = lookup(context, next, direction, to);
+        const [atFrom, atTo] = [lookup(context, held, direction, from), lookup(context, held, direction, to)];
+        return store.leq(atFrom, before) && store.leq(atFrom, after) && store.leq(atTo, after);
+      }),
+    );
+  if (below(old, next) && holdsForMoves(old)) return { kind: 'old' };
+  if (below(next, old) && holdsForMoves(next)) return { kind: 'new' };
+  return { kind: 'meet', content: meetContents(context, old, next, moves) };
+}
+
+function meetContents(
+  context: ContentContext,
+  old: RulesetContent | ActualRuleset,
+  next: RulesetContent,
+  moves: readonly PeerMove[],
+): RulesetContent {
+  const met = (direction: KernelDirection): ReadonlyMap<number, KernelTable> => {
+    const rows = new Map<number, KernelTable>();
+    const narrow = (peer: number, bound: KernelTable): void =>
+      void rows.set(peer, context.store.meet(rows.get(peer) ?? bound, bound));
+    for (const peer of keysOf(old, next, direction, moves)) {
+      narrow(peer, lookup(context, old, direction, peer));
+      narrow(peer, lookup(context, next, direction, peer));
+    }
+    for (const { from, to } of moves) narrow(from, lookup(context, next, direction, to));
+    return rows;
+  };
+  return { egress: met('egress'), ingress: met('ingress') };
+}
+
+function keysOf(
+  a: RulesetContent | ActualRuleset,
+  b: RulesetContent | ActualRuleset,
+  direction: KernelDirection,
+  moves: readonly PeerMove[],
+): ReadonlySet<number> {
+  const keys = new Set<number>([reservedIdentity.any]);
+  for (const key of a[direction].keys()) keys.add(key);
+  for (const key of b[direction].keys()) keys.add(key);
+  for (const { from, to } of moves) keys.add(from).add(to);
+  return keys;
+}

@@ -1,0 +1,115 @@
+/** Input and output of the planner: desired and actual kernel state as plain data, and the operations that lead from one to the other. */
+import type { AddressEntry, EndpointEntry, EndpointState, KernelDirection } from '@bulkhead/kernel';
+import type { KernelTable } from './tables.ts';
+
+/** Tables by peer; key 0 is every peer without a row of its own. Immutable: another content is another object. */
+export interface RulesetContent {
+  readonly egress: ReadonlyMap<number, KernelTable>;
+  readonly ingress: ReadonlyMap<number, KernelTable>;
+}
+
+/** The ruleset that denies everything, always present: what an endpoint has whose own rules are unknown or do not fit. */
+export const closedRuleset = 1;
+export const rulesetFirst = 16;
+export const rulesetMax = 2 ** 24 - 1;
+export const epochModulus = 2 ** 16;
+
+/** What of an endpoint does not depend on policy. */
+export type EndpointStatics = Omit<EndpointEntry, 'state' | 'identity' | 'ruleset' | 'epoch'>;
+
+export interface EndpointTarget {
+  readonly statics: EndpointStatics;
+  readonly state: EndpointState;
+  readonly identity: number;
+  /** null: closed. */
+  readonly content: RulesetContent | null;
+}
+
+export interface DesiredKernel {
+  readonly endpoints: ReadonlyMap<number, EndpointTarget>;
+  readonly addresses: ReadonlyMap<string, AddressEntry>;
+  readonly cidrs: ReadonlyMap<string, number>;
+  readonly closed: RulesetContent;
+}
+
+export interface ActualRuleset {
+  readonly egress: ReadonlyMap<number, KernelTable>;
+  readonly ingress: ReadonlyMap<number, KernelTable>;
+  /** The content that these rows were last found equal to, for peers that exist: spares the comparison. */
+  readonly basis: RulesetContent | null;
+}
+
+export interface ActualKernel {
+  readonly endpoints: ReadonlyMap<number, EndpointEntry>;
+  readonly addresses: ReadonlyMap<string, AddressEntry>;
+  readonly cidrs: ReadonlyMap<string, number>;
+  readonly rulesets: ReadonlyMap<number, ActualRuleset>;
+  /** Interfaces that have the workload programs. */
+  readonly attached: ReadonlySet<number>;
+}
+
+export interface RowTarget {
+  readonly direction: KernelDirection;
+  readonly peer: number;
+  readonly table: KernelTable;
+}
+
+export type Operation =
+  | { readonly kind: 'set-endpoint'; readonly entry: EndpointEntry }
+  | { readonly kind: 'remove-endpoint'; readonly slot: number }
+  | { readonly kind: 'attach'; readonly ifindex: number }
+  | { readonly kind: 'set-address'; readonly address: string; readonly entry: AddressEntry }
+  | { readonly kind: 'remove-address'; readonly address: string }
+  | {
+      readonly kind: 'set-rows';
+      readonly ruleset: number;
+      readonly rows: readonly RowTarget[];
+      readonly purpose: RowsPurpose;
+    }
+  | {
+      readonly kind: 'remove-rows';
+      readonly ruleset: number;
+      readonly rows: readonly { readonly direction: KernelDirection; readonly peer: number }[];
+    }
+  | { readonly kind: 'set-cidr'; readonly cidr: string; readonly peer: number }
+  | { readonly kind: 'remove-cidr'; readonly cidr: string }
+  /** The peers of these addresses changed: live connections with them are judged again. */
+  | { readonly kind: 'judge-again'; readonly addresses: readonly string[] };
+
+/** What cannot be had when the rows do not fit. */
+export type RowsPurpose =
+  | { readonly kind: 'closed' }
+  /** A whole ruleset for the endpoints of this content. */
+  | { readonly kind: 'content'; readonly content: RulesetContent }
+  /** The ruleset between two others. */
+  | { readonly kind: 'transition' }
+  /** Rows for peers that nothing resolves to yet, into a ruleset in force. */
+  | { readonly kind: 'peers'; readonly peers: ReadonlySet<number> };
+
+/** Operations of one phase do not depend on each other; a phase starts only when the one before succeeded whole. */
+export interface Plan {
+  readonly phases: readonly (readonly Operation[])[];
+  /** May run at any time later, in this order. */
+  readonly garbage: readonly Operation[];
+  readonly nextRuleset: number;
+  /** Which content each kept or new ruleset has once the plan is applied. */
+  readonly basis: ReadonlyMap<number, RulesetContent>;
+}
+
+/** Items that failed and are not tried in this plan: denied instead. */
+export interface Refusals {
+  readonly contents: ReadonlySet<RulesetContent>;
+  readonly peers: ReadonlySet<number>;
+  readonly addresses: ReadonlySet<string>;
+  readonly cidrs: ReadonlySet<string>;
+  /** No room for rulesets between two others: endpoints are closed for that moment instead. */
+  readonly transitions: boolean;
+}
+
+export const noRefusals: Refusals = {
+  contents: new Set(),
+  peers: new Set(),
+  addresses: new Set(),
+  cidrs: new Set(),
+  transitions: false,
+};

@@ -1,0 +1,110 @@
+/** Changes of who an address is: which operations, in which order, and which peer each address leaves and becomes. */
+import type { AddressEntry, EndpointEntry } from '@bulkhead/kernel';
+import { reservedIdentity } from '@bulkhead/policy';
+import type { PeerMove } from './contents.ts';
+import type { ActualKernel, DesiredKernel, Operation } from './model.ts';
+import { prefixLength, PrefixTable } from './prefixes.ts';
+
+export interface Moves {
+  /**
+   * In an order in which every address changes its peer once, from the old to the new: exact addresses are set first, then networks are
+   * added (longest first), changed, removed (shortest first), and exact addresses are removed last.
+   */
+  readonly operations: readonly Operation[];
+  readonly moves: readonly PeerMove[];
+  /** Exact addresses whose peer changed. */
+  readonly addresses: readonly string[];
+}
+
+/** An address's peer when an entry, or the lack of one, gives it. */
+export function peerOf(
+  address: string,
+  entry: AddressEntry | undefined,
+  identityOf: (slot: number) => number | undefined,
+  prefixes: PrefixTable,
+): number {
+  if (entry === undefined) return prefixes.match(address) ?? reservedIdentity.world;
+  switch (entry.kind) {
+    case 'endpoint':
+      return identityOf(entry.slot) ?? reservedIdentity.unknown;
+    case 'remote':
+      return entry.identity;
+    case 'host':
+      return reservedIdentity.host;
+  }
+}
+
+export function movesBetween(actual: ActualKernel, desired: DesiredKernel): Moves {
+  const networks = networkOperations(actual.cidrs, desired.cidrs);
+  const changed = changedAddresses(actual.addresses, desired.addresses);
+  if (networks.length === 0 && changed.length === 0) return { operations: [], moves: [], addresses: [] };
+  const [before, after] = [new PrefixTable(actual.cidrs), new PrefixTable(desired.cidrs)];
+  const identityBefore = (slot: number): number | undefined => visibleIdentity(actual.endpoints.get(slot));
+  const identityAfter = (slot: number): number | undefined => desired.endpoints.get(slot)?.identity;
+
+  const moves: PeerMove[] = [];
+  const addresses: string[] = [];
+  const set: Operation[] = [];
+  const remove: Operation[] = [];
+  for (const address of changed) {
+    const entry = desired.addresses.get(address);
+    const from = peerOf(address, actual.addresses.get(address), identityBefore, before);
+    const to = peerOf(address, entry, identityAfter, after);
+    if (from !== to) {
+      moves.push({ from, to });
+      addresses.push(address);
+    }
+    if (entry === undefined) remove.push({ kind: 'remove-address', address });
+    else set.push({ kind: 'set-address', address, entry });
+  }
+  for (const { cidr } of networks) {
+    const [from, to] = [before.match(cidr) ?? reservedIdentity.world, after.match(cidr) ?? reservedIdentity.world];
+    if (from !== to) moves.push({ from, to });
+  }
+  return { operations: [...set, ...networks, ...remove], moves: distinct(moves), addresses };
+}
+
+export function distinct(moves: readonly PeerMove[]): readonly PeerMove[] {
+  return [...new Map(moves.map((move) => [`${move.from} ${move.to}`, move])).values()];
+}
+
+function visibleIdentity(entry: EndpointEntry | undefined): number | undefined {
+  return entry?.identity;
+}
+
+type NetworkOperation = Extract<Operation, { kind: 'set-cidr' | 'remove-cidr' }>;
+
+function networkOperations(
+  actual: ReadonlyMap<string, number>,
+  desired: ReadonlyMap<string, number>,
+): readonly NetworkOperation[] {
+  const added: NetworkOperation[] = [];
+  const changed: NetworkOperation[] = [];
+  const removed: NetworkOperation[] = [];
+  for (const [cidr, peer] of desired) {
+    const found = actual.get(cidr);
+    if (found === undefined) added.push({ kind: 'set-cidr', cidr, peer });
+    else if (found !== peer) changed.push({ kind: 'set-cidr', cidr, peer });
+  }
+  for (const cidr of actual.keys()) if (!desired.has(cidr)) removed.push({ kind: 'remove-cidr', cidr });
+  added.sort((a, b) => prefixLength(b.cidr) - prefixLength(a.cidr));
+  removed.sort((a, b) => prefixLength(a.cidr) - prefixLength(b.cidr));
+  return [...added, ...changed, ...removed];
+}
+
+function changedAddresses(
+  actual: ReadonlyMap<string, AddressEntry>,
+  desired: ReadonlyMap<string, AddressEntry>,
+): readonly string[] {
+  const changed: string[] = [];
+  for (const [address, entry] of desired) if (!sameAddress(actual.get(address), entry)) changed.push(address);
+  for (const address of actual.keys()) if (!desired.has(address)) changed.push(address);
+  return changed;
+}
+
+export function sameAddress(a: AddressEntry | undefined, b: AddressEntry | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  if (a.kind === 'endpoint') return b.kind === 'endpoint' && a.slot === b.slot;
+  if (a.kind === 'remote') return b.kind === 'remote' && a.identity === b.identity && a.host === b.host;
+  return b.kind === 'host';
+}

@@ -1,0 +1,266 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { AddressEntry, KernelPortTable, VerdictAction } from '@bulkhead/kernel';
+import fc from 'fast-check';
+import type { ContentContext } from './contents.ts';
+import {
+  noRefusals,
+  type ActualKernel,
+  type DesiredKernel,
+  type EndpointTarget,
+  type Operation,
+  type RulesetContent,
+} from './model.ts';
+import { plan } from './plan.ts';
+import { TableStore } from './tables.ts';
+import { applied, emptyKernel, judgements, withBasis } from './testing.ts';
+
+const ports = [80, 443, 5432];
+const identities = [256, 257, 258, 259];
+const networks = ['10.8.0.0/16', '10.8.1.0/24', '10.8.1.128/25', '0.0.0.0/0'];
+const inside = ['10.1.0.1', '10.1.0.2', '10.1.0.3', '10.1.0.4'];
+const outside = ['10.8.1.200', '10.8.1.2', '10.8.9.9', '192.0.2.7', '10.9.0.1', '10.9.0.2'];
+const peers = [0, 1, 2, ...identities, 2 ** 24, 2 ** 24 + 1];
+
+const verdict = fc.record({
+  action: fc.constantFrom<VerdictAction>('allow', 'allow', 'allow', 'deny', 'deny', 'reject', 'ask'),
+  rule: fc.integer({ min: 1, max: 2 }),
+});
+const plain: fc.Arbitrary<KernelPortTable> = verdict.map((otherwise) => ({ ranges: [], otherwise }));
+const ranged: fc.Arbitrary<KernelPortTable> = fc.record({
+  ranges: fc
+    .uniqueArray(fc.tuple(fc.constantFrom(...ports), verdict), { maxLength: 2, selector: ([port]) => port })
+    .map((chosen) =>
+      chosen.sort(([a], [b]) => a - b).map(([port, each]) => ({ protocol: 6, from: port, to: port, verdict: each })),
+    ),
+  otherwise: verdict,
+});
+const table = fc.oneof({ weight: 3, arbitrary: plain }, { weight: 1, arbitrary: ranged });
+
+interface Scene {
+  readonly rules: readonly (readonly (readonly [number, KernelPortTable])[])[];
+  readonly states: readonly {
+    readonly identity: number;
+    readonly state: 'governed' | 'held' | 'absent' | 'observed' | 'fenced';
+  }[];
+  readonly remote: readonly (readonly [string, number])[];
+  readonly cidrs: readonly (readonly [string, number])[];
+}
+
+const scene: fc.Arbitrary<Scene> = fc.record({
+  // Per identity egress and ingress: rows by peer; the first is everybody else's.
+  rules: fc.array(
+    fc
+      .tuple(
+        table,
+        fc.uniqueArray(fc.tuple(fc.constantFrom(...peers.slice(1)), table), {
+          maxLength: 4,
+          selector: ([peer]) => peer,
+        }),
+      )
+      .map(([others, rows]) => [[0, others] as const, ...rows]),
+    { minLength: identities.length * 2, maxLength: identities.length * 2 },
+  ),
+  states: fc.array(
+    fc.record({
+      identity: fc.constantFrom(...identities),
+      state: fc.constantFrom('governed', 'governed', 'governed', 'governed', 'held', 'absent', 'observed', 'fenced'),
+    }),
+    { minLength: 4, maxLength: 4 },
+  ),
+  remote: fc.uniqueArray(
+    fc.tuple(fc.constantFrom('10.9.0.1', '10.9.0.2', '10.8.1.2'), fc.constantFrom(...identities)),
+    {
+      maxLength: 3,
+      selector: ([address]) => address,
+    },
+  ),
+  cidrs: fc.uniqueArray(fc.tuple(fc.constantFrom(...networks), fc.constantFrom(2 ** 24, 2 ** 24 + 1)), {
+    maxLength: 4,
+    selector: ([cidr]) => cidr,
+  }),
+});
+
+/** Most scenes of a run differ from the one before in one or two ways, as in life. */
+const part = fc.constantFrom<keyof Scene>('rules', 'states', 'remote', 'cidrs');
+const scenes = fc.array(
+  fc.tuple(
+    scene,
+    fc.oneof(
+      fc.uniqueArray(part, { minLength: 1, maxLength: 2 }),
+      fc.constant(['rules', 'states', 'remote', 'cidrs'] as const),
+    ),
+  ),
+  {
+    minLength: 3,
+    maxLength: 6,
+  },
+);
+
+function environment(): {
+  readonly store: TableStore;
+  readonly context: ContentContext;
+  readonly closed: RulesetContent;
+  readonly everything: RulesetContent;
+} {
+  const store = new TableStore();
+  const denial = store.intern({ ranges: [], otherwise: { action: 'deny', rule: 1 } });
+  const allowance = store.intern({ ranges: [], otherwise: { action: 'allow', rule: 1 } });
+  const same = (one: typeof denial): RulesetContent => ({ egress: new Map([[0, one]]), ingress: new Map([[0, one]]) });
+  return { store, context: { store, denial }, closed: same(denial), everything: same(allowance) };
+}
+
+function desiredOf(store: TableStore, closed: RulesetContent, { rules, states, remote, cidrs }: Scene): DesiredKernel {
+  const rowsOf = (index: number): ReadonlyMap<number, ReturnType<TableStore['intern']>> =>
+    new Map(rules[index]!.map(([peer, content]) => [peer, store.intern(content)]));
+  const contents = identities.map((_, index) => ({ egress: rowsOf(index * 2), ingress: rowsOf(index * 2 + 1) }));
+  const endpoints = new Map<number, EndpointTarget>();
+  const addresses = new Map<string, AddressEntry>(
+    remote.map(([address, identity]) => [address, { kind: 'remote', identity, host: 'h' }]),
+  );
+  states.forEach(({ identity, state }, index) => {
+    if (state === 'absent') return;
+    const slot = index + 1;
+    const ipv4 = `10.1.0.${slot}`;
+    const isOpen = state === 'governed' || state === 'observed';
+    const statics = {
+      slot,
+      ifindex: 100 + slot,
+      kind: 'veth',
+      generation: 1,
+      mac: `02:00:00:00:00:0${slot}`,
+      gatewayMac: '02:00:00:00:00:ff',
+      ipv4,
+      ipv6: null,
+      mtu: 1450,
+      connectionsMax: 100,
+    } as const;
+    endpoints.set(slot, {
+      statics,
+      state,
+      identity: isOpen ? identity : 3,
+      content: isOpen ? contents[identities.indexOf(identity)]! : null,
+    });
+    addresses.set(ipv4, { kind: 'endpoint', slot });
+  });
+  return { endpoints, addresses, cidrs: new Map(cidrs), closed };
+}
+
+/** Leads from scene to scene; after every operation no flow may be at a level that it has neither before nor after the plan. */
+function checkScenes(steps: readonly Scene[]): void {
+  const { store, context, closed, everything } = environment();
+  let actual: ActualKernel = emptyKernel;
+  let nextRuleset = 16;
+  for (const current of steps) {
+    const desired = desiredOf(store, closed, current);
+    const made = plan({ desired, actual, refusals: noRefusals, nextRuleset, context, everything });
+    nextRuleset = made.nextRuleset;
+    const operations = [...made.phases.flat(), ...made.garbage];
+    assert.ok(operations.length <= 400, 'bounded');
+    const states = [actual];
+    for (const operation of operations) states.push(applied(states.at(-1)!, operation));
+    checkPrefixes(context, states, operations);
+    actual = withBasis(states.at(-1)!, made);
+    checkReached(actual, desired);
+    const again = plan({ desired, actual, refusals: noRefusals, nextRuleset, context, everything });
+    const once = withBasis(again.phases.flat().reduce(applied, actual), again);
+    const twice = plan({ desired, actual: once, refusals: noRefusals, nextRuleset, context, everything });
+    assert.deepEqual([twice.phases, twice.garbage], [[], []], 'nothing is left to do');
+  }
+}
+
+function checkPrefixes(
+  context: ContentContext,
+  states: readonly ActualKernel[],
+  operations: readonly Operation[],
+): void {
+  const before = judgements(context, states[0]!, inside, outside, ports);
+  const after = judgements(context, states.at(-1)!, inside, outside, ports);
+  for (const [index, state] of states.entries()) {
+    for (const [flow, level] of judgements(context, state, inside, outside, ports)) {
+      const bound = Math.max(before.get(flow) ?? 0, after.get(flow) ?? 0);
+      const done = operations.slice(0, index).map((each) => each.kind);
+      assert.ok(level <= bound, `${flow} at ${level} > ${bound} after ${done.join(' ')}`);
+    }
+  }
+}
+
+test('no prefix of a plan allows what neither the old nor the new state allows, and plans converge', () => {
+  fc.assert(
+    fc.property(scenes, (steps) => {
+      let current: Scene | undefined;
+      checkScenes(
+        steps.map(([drawn, parts]) => {
+          current = { ...(current ?? drawn), ...Object.fromEntries(parts.map((name) => [name, drawn[name]])) };
+          return current;
+        }),
+      );
+    }),
+    { numRuns: 200 },
+  );
+});
+
+/** Few identities and plain rules, so that rules, identities and addresses of both ends often change together. */
+const dense: fc.Arbitrary<Scene> = fc.record({
+  rules: fc.array(
+    fc
+      .array(fc.constantFrom<VerdictAction>('allow', 'deny'), { minLength: 5, maxLength: 5 })
+      .map((actions) =>
+        actions.map(
+          (action, index) =>
+            [[0, 256, 257, 2, 2 ** 24][index]!, { ranges: [], otherwise: { action, rule: 1 } }] as const,
+        ),
+      ),
+    { minLength: 8, maxLength: 8 },
+  ),
+  states: fc.array(
+    fc.record({
+      identity: fc.constantFrom(256, 257),
+      state: fc.constantFrom<Scene['states'][number]['state']>('governed'),
+    }),
+    { minLength: 3, maxLength: 3 },
+  ),
+  remote: fc.constantFrom([], [['10.9.0.1', 256] as const], [['10.9.0.1', 257] as const]),
+  cidrs: fc.constantFrom([], [['10.8.1.0/24', 2 ** 24] as const]),
+});
+
+test('the same where rules and identities of both ends change together', () => {
+  fc.assert(
+    fc.property(fc.tuple(dense, dense, dense), (steps) => checkScenes(steps)),
+    { numRuns: 800 },
+  );
+});
+
+test('two ends that change identity at the same time meet under neither the old nor the new rules', () => {
+  const rows = (...allowed: readonly number[]): readonly (readonly [number, KernelPortTable])[] =>
+    [0, 1, 2, ...identities].map((peer) => [
+      peer,
+      { ranges: [], otherwise: { action: allowed.includes(peer) ? 'allow' : 'deny', rule: 1 } },
+    ]);
+  // Egress and ingress of 256 … 259. 256 becomes 257, 258 becomes 259; allowed would be 257 to 258, which never exist together.
+  const rules = [rows(258, 1), rows(), rows(258, 2), rows(), rows(), rows(257, 1), rows(), rows(257, 2)];
+  const state = 'governed' as const;
+  const before = [256, 258, 256].map((identity) => ({ identity, state }));
+  const after = [257, 259, 256].map((identity) => ({ identity, state }));
+  checkScenes([
+    { rules, states: before, remote: [], cidrs: [] },
+    { rules, states: after, remote: [], cidrs: [] },
+  ]);
+});
+
+function checkReached(actual: ActualKernel, desired: DesiredKernel): void {
+  assert.deepEqual([...actual.endpoints.keys()].sort(), [...desired.endpoints.keys()].sort());
+  assert.deepEqual(actual.addresses.size, desired.addresses.size);
+  assert.deepEqual(new Map([...actual.cidrs].sort()), new Map([...desired.cidrs].sort()));
+  for (const [slot, target] of desired.endpoints) {
+    const entry = actual.endpoints.get(slot)!;
+    assert.deepEqual([entry.state, entry.identity], [target.state, target.identity]);
+    if (target.content === null) continue;
+    for (const direction of ['egress', 'ingress'] as const) {
+      for (const [peer, content] of actual.rulesets.get(entry.ruleset)![direction]) {
+        const wanted = target.content[direction];
+        if (wanted.has(peer)) assert.equal(content, wanted.get(peer) ?? wanted.get(0));
+      }
+    }
+  }
+}
