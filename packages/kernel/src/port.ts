@@ -90,7 +90,7 @@ export interface ConnectionKey {
   readonly source: string;
   readonly sourcePort: number;
   readonly destination: string;
-  /** For ICMP echo the identifier stands in both ports' place, as in the kernel program. */
+  /** For ICMP `type * 256 + code` of the asking message; the source port is then the echo identifier, 0 for other types. */
   readonly destinationPort: number;
 }
 
@@ -106,6 +106,8 @@ export interface Connection extends ConnectionKey {
   readonly state: TcpState;
   /** True when a decision of the manager admitted it. */
   readonly decided: boolean;
+  /** True when the kernel programs already wrote a `close` event for it. */
+  readonly reported: boolean;
   readonly revision: number;
   readonly firstSeenNs: bigint;
   readonly lastSeenNs: bigint;
@@ -122,13 +124,26 @@ export interface KernelEvent {
   /** Counter name that explains a `drop` or `deny`. */
   readonly reason: CounterName;
   readonly atNs: bigint;
+  /** The endpoint that it is charged to: the sender, or the receiver of what comes from outside. */
   readonly slot: number;
+  /** 0 where the side is no endpoint of this host. */
+  readonly sourceSlot: number;
+  readonly destinationSlot: number;
   readonly sourceIdentity: number;
   readonly destinationIdentity: number;
   readonly egressRule: number;
   readonly ingressRule: number;
   readonly key: ConnectionKey;
+  readonly revision: number;
+  /** Length of the packet that the event is about. */
   readonly bytes: number;
+  readonly tcpState: TcpState;
+  /** The endpoint is `observed`: a denial that was not enforced. */
+  readonly observed: boolean;
+  /** For `close`: the connection's life, originator to responder, and back. Zero for the other kinds. */
+  readonly firstSeenNs: bigint;
+  readonly totalPackets: readonly [bigint, bigint];
+  readonly totalBytes: readonly [bigint, bigint];
 }
 
 /** A packet that the kernel held: what it knew when it did. The frame is Ethernet, at most 65,535 bytes. */
@@ -154,6 +169,9 @@ export interface KernelConfig {
   /** Tokens per second and burst of punts per endpoint. */
   readonly puntRate: number;
   readonly puntBurst: number;
+  /** Source of the ICMP errors that the programs build; without one they use the packet's own destination. */
+  readonly gatewayIpv4: string | null;
+  readonly gatewayIpv6: string | null;
 }
 
 export interface Maps {
