@@ -32,3 +32,15 @@ export { findRule, type QuestionTerms, questionTerms } from './resolve/question.
 export { reasonText } from './resolve/reason.ts';
 export { isolationSuffices, type Membership, membershipOf, type Segment } from './resolve/segment.ts';
 export { decide, decideSide, segmentsOf } from './decide/decide.ts';
+export {
+  checkCondition,
+  compileCondition,
+  type Condition,
+  type ConditionCheck,
+  conditionFault,
+  type ConditionOutcome,
+} from './conditions/condition.ts';
+export type { Dependency } from './conditions/environment.ts';
+export { type ConditionFacts, conditionEnvironment, type PartyFacts, type TimeFacts } from './conditions/facts.ts';
+export type { ConditionProblem } from './conditions/syntax.ts';
+export { type ZoneClock, zoneClock } from './conditions/zone.ts';

@@ -15,6 +15,7 @@ const party: PartyFacts = {
   class: 'microvm',
   boundary: 'hardware',
   image: 'registry/web:1',
+  imageDigest: 'sha256:0a',
   host: 'h1',
   generation: 3,
   address: '10.0.0.7',

@@ -2,7 +2,7 @@
  * The `when` of a rule: checked when a document is applied, evaluated when a question arrives. A fault during an evaluation is an
  * outcome of its own, so that nobody can take it for an answer.
  */
-import type { Problem } from '../model.ts';
+import type { ConditionFault } from '../resolve/policy-set.ts';
 import type { Dependency } from './environment.ts';
 import { compileExpression, problemAt } from './expression.ts';
 import type { Expression } from './expression.ts';
@@ -60,10 +60,14 @@ function compileBool(text: string): Expression<ConditionFacts> | Extract<Conditi
   return { kind: 'refused', problems: [problemAt(text, { at: result.at, reason, available: ['bool'] })] };
 }
 
-/** A condition's problem as a document's. */
-export function asDocumentProblem(path: string, problem: ConditionProblem): Problem {
-  const where = `line ${problem.line}, column ${problem.column}`;
+/** The first problem as the documents' checker wants it: `createPolicySet(documents, { checkCondition: conditionFault })`. */
+export function conditionFault(text: string): ConditionFault | null {
+  const check = checkCondition(text);
+  if (check.kind === 'valid') return null;
+  const [problem] = check.problems;
+  if (problem === undefined) throw new Error('a refusal has a problem');
+  const more = check.problems.length > 1 ? ` (and ${check.problems.length - 1} more)` : '';
   const hint = problem.suggestion === undefined ? '' : ` Did you mean ${problem.suggestion}?`;
-  const allowed = problem.available === undefined ? {} : { allowed: problem.available.join(', ') };
-  return { path, reason: `${where}: ${problem.reason}${hint}`, ...allowed };
+  const reason = `line ${problem.line}, column ${problem.column}: ${problem.reason}${hint}${more}`;
+  return problem.available === undefined ? { reason } : { reason, allowed: problem.available.join(', ') };
 }

@@ -1,6 +1,6 @@
 /**
  * What the `when` of a rule may name: the facts of one question. Absent facts are empty strings and empty lists, never null: a
- * party that is no workload has no labels and is in the segments that its address is in.
+ * party that is no workload has no labels and is in no segment.
  */
 import type { Labels } from '../model.ts';
 import type { Dependency, Environment, Variable } from './environment.ts';
@@ -38,6 +38,8 @@ export interface PartyFacts {
   readonly class: string;
   readonly boundary: (typeof boundaries)[number];
   readonly image: string;
+  /** `sha256:…`, as the engine resolved it. */
+  readonly imageDigest: string;
   readonly host: string;
   readonly generation: number;
   readonly address: string;
@@ -72,6 +74,7 @@ const sourceReads: Record<keyof PartyFacts, Read> = {
   class: (facts) => facts.source.class,
   boundary: (facts) => facts.source.boundary,
   image: (facts) => facts.source.image,
+  imageDigest: (facts) => facts.source.imageDigest,
   host: (facts) => facts.source.host,
   generation: (facts) => facts.source.generation,
   address: (facts) => facts.source.address,
@@ -85,6 +88,7 @@ const destinationReads: Record<keyof PartyFacts, Read> = {
   class: (facts) => facts.destination.class,
   boundary: (facts) => facts.destination.boundary,
   image: (facts) => facts.destination.image,
+  imageDigest: (facts) => facts.destination.imageDigest,
   host: (facts) => facts.destination.host,
   generation: (facts) => facts.destination.generation,
   address: (facts) => facts.destination.address,
@@ -98,6 +102,7 @@ const partyTypes: Record<keyof PartyFacts, ValueType> = {
   class: string,
   boundary: oneOf(...boundaries),
   image: string,
+  imageDigest: string,
   host: string,
   generation: int,
   address: string,
