@@ -13,7 +13,7 @@ export type {
 export { documentKey } from './documents/document.ts';
 export { canonicalDocument, canonicalText } from './documents/canonical.ts';
 export { documentJsonSchema } from './documents/json-schema.ts';
-export { nearestName } from './documents/names.ts';
+export { labelKeyFault, labelValueFault, nearestName } from './documents/names.ts';
 export { type DocumentSource, parseDocument, type ParsedDocument } from './documents/parse.ts';
 export { apiVersion } from './documents/schema.ts';
 export { addressBits, parsePrefix, prefixContains, type Prefix } from './select/prefix.ts';
