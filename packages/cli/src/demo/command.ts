@@ -7,12 +7,20 @@ const commandMs = 120_000;
 export class CommandError extends Error {
   readonly command: string;
   readonly exitCode: number | null;
+  readonly stdout: string;
   readonly stderr: string;
-  constructor(command: string, exitCode: number | null, stderr: string, options?: ErrorOptions) {
+  constructor(
+    command: string,
+    exitCode: number | null,
+    output: { readonly stdout: string; readonly stderr: string },
+    options?: ErrorOptions,
+  ) {
+    const { stdout, stderr } = output;
     super(`${command}: exit ${exitCode ?? 'by signal'}: ${stderr.trim()}`, options);
     this.name = 'CommandError';
     this.command = command;
     this.exitCode = exitCode;
+    this.stdout = stdout;
     this.stderr = stderr;
   }
 }
@@ -43,7 +51,7 @@ export function run(
           new CommandError(
             [command, ...args].join(' '),
             typeof error.code === 'number' ? error.code : null,
-            stderr || error.message,
+            { stdout: stdout.trim(), stderr: stderr || error.message },
             { cause: error },
           ),
         );
