@@ -1,0 +1,95 @@
+/** Owners of addresses, and the networks that documents name. */
+import { cidrText, parseCidr, readAddress, writeAddress } from '../address.ts';
+import {
+  cidrKeyLayout,
+  ownerKind,
+  readAddressOwner,
+  readCidrKey,
+  writeAddressOwner,
+  writeCidrKey,
+} from '../generated/maps.ts';
+import { KernelError, type AddressEntry } from '../port.ts';
+import type { Table } from './table.ts';
+
+const noAddress = '::';
+
+export function setAddress(table: Table, address: string, entry: AddressEntry): void {
+  writeAddress(address, table.keyView, 0);
+  writeAddressOwner(table.valueView, 0, {
+    kind: ownerKind[entry.kind],
+    slot: entry.kind === 'endpoint' ? entry.slot : 0,
+    identity: entry.kind === 'remote' ? entry.identity : 0,
+    host: entry.kind === 'remote' ? entry.host : noAddress,
+  });
+  if (table.update() === 'full') throw new KernelError(`set address ${address}`, 'full');
+}
+
+export function removeAddress(table: Table, address: string): void {
+  writeAddress(address, table.keyView, 0);
+  table.delete();
+}
+
+function entryOf(values: DataView, at: number): AddressEntry {
+  const owner = readAddressOwner(values, at);
+  if (owner.kind === ownerKind.endpoint) return { kind: 'endpoint', slot: owner.slot };
+  if (owner.kind === ownerKind.remote) return { kind: 'remote', identity: owner.identity, host: owner.host };
+  return { kind: 'host' };
+}
+
+export function getAddress(table: Table, address: string): AddressEntry | undefined {
+  writeAddress(address, table.keyView, 0);
+  return table.lookup() ? entryOf(table.valueView, 0) : undefined;
+}
+
+export function listAddresses(table: Table): ReadonlyMap<string, AddressEntry> {
+  const found = new Map<string, AddressEntry>();
+  table.walk((keys, keyAt, values, valueAt) => found.set(readAddress(keys, keyAt), entryOf(values, valueAt)));
+  return found;
+}
+
+export interface CidrEntry {
+  readonly cidr: string;
+  readonly peer: number;
+}
+
+/** Stores all or none: what did not fit is taken back, and what was replaced is restored. */
+export function setCidrs(table: Table, entries: readonly CidrEntry[]): void {
+  const keys = entries.map((entry) => parseCidr(entry.cidr));
+  const before = new Map(listCidrs(table).map((entry) => [entry.cidr, entry.peer]));
+  const stored = table.updateMany(entries.length, (index, keyView, keyAt, valueView, valueAt) => {
+    const key = keys[index]!;
+    writeCidrKey(keyView, keyAt, { prefix: key.prefixBits, address: key.address });
+    valueView.setUint32(valueAt, entries[index]!.peer, true);
+  });
+  if (stored === entries.length) return;
+  const taken = entries.slice(0, stored);
+  removeCidrs(
+    table,
+    taken.filter((entry) => !before.has(entry.cidr)).map((entry) => entry.cidr),
+  );
+  const replaced = taken.flatMap(({ cidr }) => (before.has(cidr) ? [{ cidr, peer: before.get(cidr)! }] : []));
+  if (replaced.length > 0) setCidrs(table, replaced);
+  throw new KernelError('set networks', 'full', {
+    detail: `${before.size} are there, ${entries.length} were to be set`,
+  });
+}
+
+export function removeCidrs(table: Table, cidrs: readonly string[]): void {
+  const keys = cidrs.map(parseCidr);
+  table.deleteMany(keys.length, (index, keyView, keyAt) => {
+    writeCidrKey(keyView, keyAt, { prefix: keys[index]!.prefixBits, address: keys[index]!.address });
+  });
+}
+
+export function listCidrs(table: Table): readonly CidrEntry[] {
+  const found: CidrEntry[] = [];
+  table.walk((keys, keyAt, values, valueAt) => {
+    if (keys.getUint32(keyAt + cidrKeyLayout.prefix, true) > 128) return;
+    const key = readCidrKey(keys, keyAt);
+    found.push({
+      cidr: cidrText({ prefixBits: key.prefix, address: key.address }),
+      peer: values.getUint32(valueAt, true),
+    });
+  });
+  return found;
+}

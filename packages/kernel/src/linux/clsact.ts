@@ -1,0 +1,99 @@
+/**
+ * Attachment through the clsact queueing discipline, for kernels without tcx: filters made by tc from pinned programs. A filter's
+ * preference and handle are ours, so that replacing it is one step and others' filters stay.
+ */
+import { KernelError } from '../port.ts';
+import { runToolSync, toolError } from './command.ts';
+import { directions, hookPrograms, hooks, type Place } from './hooks.ts';
+import type { Attachments } from './tcx.ts';
+
+const preference = '1';
+const handle = '0xb1';
+
+interface TcFilter {
+  readonly kind?: string;
+  readonly options?: {
+    readonly handle?: string;
+    readonly bpf_name?: string;
+    readonly prog?: { readonly name?: string; readonly id?: number };
+  };
+}
+interface TcDiscipline {
+  readonly kind: string;
+  readonly dev: string;
+}
+interface IpLink {
+  readonly ifindex: number;
+  readonly ifname: string;
+}
+
+function tc(operation: string, args: readonly string[]): string {
+  const finished = runToolSync('tc', args);
+  if (finished.failed) throw toolError(operation, finished.complaint);
+  return finished.output;
+}
+/** The kernel keeps fifteen characters of a program's name. */
+function keptName(program: string): string {
+  return program.slice(0, 15);
+}
+
+export class ClsactFilters implements Attachments {
+  /** Where the program with this name is pinned now. */
+  readonly #pinOf: (program: string) => string;
+  constructor(pinOf: (program: string) => string) {
+    this.#pinOf = pinOf;
+  }
+
+  attach(place: Place, program: string): void {
+    const device = this.#nameOf(place.ifindex);
+    const operation = `attach ${program} to interface ${place.ifindex}`;
+    const discipline = runToolSync('tc', ['qdisc', 'add', 'dev', device, 'clsact']);
+    if (discipline.failed) {
+      const error = toolError(operation, discipline.complaint);
+      if (error.code !== 'EEXIST') throw error;
+    }
+    const filter = ['filter', 'replace', 'dev', device, place.direction, 'pref', preference, 'handle', handle];
+    tc(operation, filter.concat(['bpf', 'direct-action', 'pinned', this.#pinOf(program)]));
+  }
+
+  detach(place: Place): void {
+    const operation = `detach ${place.hook} from interface ${place.ifindex}`;
+    try {
+      const device = this.#nameOf(place.ifindex);
+      tc(operation, ['filter', 'delete', 'dev', device, place.direction, 'pref', preference, 'handle', handle, 'bpf']);
+    } catch (error) {
+      if (!(error instanceof KernelError) || !['ENODEV', 'ENOENT', 'EINVAL'].includes(error.code)) throw error;
+    }
+  }
+
+  list(): readonly { readonly place: Place; readonly programId: number }[] {
+    const indexes = new Map(this.#links().map((link) => [link.ifname, link.ifindex]));
+    const disciplines = JSON.parse(tc('list queueing disciplines', ['-j', 'qdisc', 'show'])) as TcDiscipline[];
+    const found: { place: Place; programId: number }[] = [];
+    for (const { dev } of disciplines.filter((discipline) => discipline.kind === 'clsact')) {
+      for (const direction of directions) {
+        const text = tc(`list filters of ${dev}`, ['-j', 'filter', 'show', 'dev', dev, direction]);
+        for (const filter of JSON.parse(text === '' ? '[]' : text) as TcFilter[]) {
+          const name = filter.options?.prog?.name;
+          const hook = hooks.find((candidate) => keptName(hookPrograms[candidate][direction] ?? '') === name);
+          const ifindex = indexes.get(dev);
+          if (filter.options?.handle !== handle || hook === undefined || ifindex === undefined) continue;
+          found.push({ place: { hook, ifindex, direction }, programId: filter.options.prog?.id ?? 0 });
+        }
+      }
+    }
+    return found;
+  }
+
+  #links(): readonly IpLink[] {
+    const finished = runToolSync('ip', ['-j', 'link', 'show']);
+    if (finished.failed) throw toolError('list interfaces', finished.complaint);
+    return JSON.parse(finished.output) as IpLink[];
+  }
+
+  #nameOf(ifindex: number): string {
+    const link = this.#links().find((candidate) => candidate.ifindex === ifindex);
+    if (link === undefined) throw new KernelError(`find interface ${ifindex}`, 'ENODEV');
+    return link.ifname;
+  }
+}

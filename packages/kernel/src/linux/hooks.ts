@@ -1,0 +1,37 @@
+/** Which program a hook puts at which direction of an interface. */
+import type { Hook } from '../port.ts';
+import { attachType } from './bpf.ts';
+
+export type Direction = 'ingress' | 'egress';
+export const directions: readonly Direction[] = ['ingress', 'egress'];
+
+/** Names as in bpf/. A hook whose program is not in the objects cannot be attached. */
+export const hookPrograms: Readonly<Record<Hook, Readonly<Partial<Record<Direction, string>>>>> = {
+  workload: { ingress: 'from_workload', egress: 'to_workload' },
+  uplink: { ingress: 'from_uplink' },
+  overlay: { ingress: 'from_overlay' },
+  punt: { ingress: 'from_punt' },
+};
+export const hooks = Object.keys(hookPrograms) as readonly Hook[];
+
+export const tcxType: Readonly<Record<Direction, number>> = {
+  ingress: attachType.tcxIngress,
+  egress: attachType.tcxEgress,
+};
+
+/** One program at one direction of one interface; the name of its pin. */
+export interface Place {
+  readonly hook: Hook;
+  readonly ifindex: number;
+  readonly direction: Direction;
+}
+export function placeName(place: Place): string {
+  return `${place.hook}-${place.ifindex}-${place.direction}`;
+}
+export function placeOf(name: string): Place | null {
+  const match = /^([a-z]+)-(\d+)-(ingress|egress)$/.exec(name);
+  const hook = hooks.find((candidate) => candidate === match?.[1]);
+  const direction = directions.find((candidate) => candidate === match?.[3]);
+  if (match === null || hook === undefined || direction === undefined) return null;
+  return { hook, ifindex: Number(match[2]), direction };
+}

@@ -1,0 +1,74 @@
+/**
+ * Commands to iproute2, gathered: everything asked for while a batch runs goes into the next one, in order, as one process.
+ * A thousand endpoints then cost a handful of processes.
+ */
+import { KernelError } from '../port.ts';
+import { runTool, toolError } from './command.ts';
+
+const linesMax = 4096;
+
+interface Pending {
+  readonly line: string;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Words of a line for `ip -batch`: no word may end the line or quote. */
+function lineOf(words: readonly string[]): string {
+  for (const word of words) {
+    if (!/^[\w.:/@%+-]+$/.test(word))
+      throw new KernelError(`ip ${words.join(' ')}`, 'EINVAL', { detail: `word "${word}"` });
+  }
+  return words.join(' ');
+}
+
+export class IpBatches {
+  #pending: Pending[] = [];
+  #running = false;
+
+  /** Runs one command; rejects with its own error whatever the other commands of the batch do. */
+  run(...words: string[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#pending.push({ line: lineOf(words), resolve, reject });
+      if (!this.#running) {
+        this.#running = true;
+        queueMicrotask(() => void this.#drain());
+      }
+    });
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#pending.length > 0) {
+      const batch = this.#pending.splice(0, linesMax);
+      try {
+        const input = `${batch.map((entry) => entry.line).join('\n')}\n`;
+        const finished = await runTool('ip', ['-force', '-batch', '-'], input);
+        const complaints = complaintsByLine(finished.complaint);
+        batch.forEach((entry, index) => {
+          const complaint = complaints.get(index + 1);
+          if (complaint === undefined) entry.resolve();
+          else entry.reject(toolError(`ip ${entry.line}`, complaint));
+        });
+      } catch (error) {
+        for (const entry of batch) entry.reject(error);
+      }
+    }
+    this.#running = false;
+  }
+}
+
+/** iproute2 prints a command's complaint and then `Command failed -:LINE`. */
+export function complaintsByLine(text: string): ReadonlyMap<number, string> {
+  const complaints = new Map<number, string>();
+  let gathered: string[] = [];
+  for (const line of text.split('\n')) {
+    const failed = /^Command failed -:(\d+)/.exec(line);
+    if (failed === null) {
+      gathered.push(line);
+    } else {
+      complaints.set(Number(failed[1]), gathered.join('\n').trim());
+      gathered = [];
+    }
+  }
+  return complaints;
+}
