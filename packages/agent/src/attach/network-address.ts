@@ -47,8 +47,13 @@ export function formatAddress(address: NumericAddress): string {
     while (at + length < 8 && groups[at + length] === 0) length++;
     if (length > bestLength) [bestAt, bestLength] = [at, length];
   }
-  const text = (part: readonly number[]) => part.map((group) => group.toString(16)).join(':');
-  return bestAt < 0 ? text(groups) : `${text(groups.slice(0, bestAt))}::${text(groups.slice(bestAt + bestLength))}`;
+  return bestAt < 0
+    ? groupsText(groups)
+    : `${groupsText(groups.slice(0, bestAt))}::${groupsText(groups.slice(bestAt + bestLength))}`;
+}
+
+function groupsText(groups: readonly number[]): string {
+  return groups.map((group) => group.toString(16)).join(':');
 }
 
 /** Canonical text of an address, null where it is none. */
