@@ -100,16 +100,15 @@ export function between(
   moves: readonly PeerMove[],
 ): Between {
   const { store } = context;
-  const every = (holds: (direction: KernelDirection) => boolean): boolean => directions.every((each) => holds(each));
   const below = (low: RulesetContent | ActualRuleset, high: RulesetContent | ActualRuleset): boolean =>
-    every((direction) => {
+    directions.every((direction) => {
       for (const peer of keysOf(low, high, direction, [])) {
         if (!store.leq(lookup(context, low, direction, peer), lookup(context, high, direction, peer))) return false;
       }
       return true;
     });
   const holdsForMoves = (held: RulesetContent | ActualRuleset): boolean =>
-    every((direction) =>
+    directions.every((direction) =>
       moves.every(({ from, to }) => {
         const before = lookup(context, old, direction, from);
         const after = lookup(context, next, direction, to);

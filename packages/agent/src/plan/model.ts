@@ -21,6 +21,8 @@ export interface EndpointTarget {
   readonly statics: EndpointStatics;
   readonly state: EndpointState;
   readonly identity: number;
+  /** Where the slot's epochs start, so that connections of the slot's former endpoint never match: 0 … 65535. */
+  readonly firstEpoch: number;
   /** null: closed. */
   readonly content: RulesetContent | null;
 }

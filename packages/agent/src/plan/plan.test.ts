@@ -138,6 +138,7 @@ function desiredOf(store: TableStore, closed: RulesetContent, { rules, states, r
     endpoints.set(slot, {
       statics,
       state,
+      firstEpoch: 7,
       identity: isOpen ? identity : 3,
       content: isOpen ? contents[identities.indexOf(identity)]! : null,
     });

@@ -23,7 +23,7 @@ import {
 } from './model.ts';
 import { distinct, movesBetween } from './moves.ts';
 import { withoutRefused } from './refuse.ts';
-import { assignRulesets, garbageOf, rowsOf, RulesetNumbers, type Assignment } from './rulesets.ts';
+import { assignRulesets, garbageOf, isOthers, rowsOf, RulesetNumbers, type Assignment } from './rulesets.ts';
 
 /** Most peers that move in one plan before changing ends are simply closed meanwhile. */
 export const movesMax = 4096;
@@ -100,7 +100,7 @@ class Words {
 
   flip(slot: number, target: EndpointTarget, identity: number, ruleset: number, state = target.state): Operation {
     const before = this.#entries.get(slot);
-    const epoch = before === undefined ? 1 : (before.epoch + 1) % epochModulus;
+    const epoch = before === undefined ? target.firstEpoch : (before.epoch + 1) % epochModulus;
     const entry = { ...target.statics, state, identity, ruleset, epoch };
     this.#entries.set(slot, entry);
     return { kind: 'set-endpoint', entry };
@@ -211,7 +211,6 @@ function stagedFlips(
 
 function removalOf(ruleset: number, content: RulesetContent): readonly Operation[] {
   const rows = rowsOf(content, none).map(({ direction, peer }) => ({ direction, peer }));
-  const isOthers = (row: { readonly peer: number }): boolean => row.peer === reservedIdentity.any;
   // Without the row of all others first, a packet in flight could find it in place of a stricter row that is gone already.
   return [
     { kind: 'remove-rows', ruleset, rows: rows.filter(isOthers) },
@@ -229,17 +228,13 @@ function isOtherEndpoint(before: EndpointEntry, { statics }: EndpointTarget): bo
     before.kind !== statics.kind ||
     before.mac !== statics.mac ||
     before.ipv4 !== statics.ipv4 ||
-    before.ipv6 !== statics.ipv6
+    before.ipv6 !== statics.ipv6 ||
+    before.generation !== statics.generation
   );
 }
 
 function wordDiffers(before: EndpointEntry, target: EndpointTarget, ruleset: number): boolean {
-  return (
-    before.state !== target.state ||
-    before.identity !== target.identity ||
-    before.ruleset !== ruleset ||
-    before.generation !== target.statics.generation
-  );
+  return before.state !== target.state || before.identity !== target.identity || before.ruleset !== ruleset;
 }
 
 function staticsDiffer(before: EndpointEntry, { statics }: EndpointTarget): boolean {

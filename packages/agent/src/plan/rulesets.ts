@@ -104,11 +104,15 @@ export function garbageOf(actual: ActualKernel, assignment: Assignment): readonl
   for (const [ruleset, content] of actual.rulesets) {
     if (ruleset === closedRuleset || assignment.kept.has(ruleset)) continue;
     const rows = directions.flatMap((direction) => [...content[direction].keys()].map((peer) => ({ direction, peer })));
-    const isOthers = (row: { readonly peer: number }): boolean => row.peer === reservedIdentity.any;
     others.push({ kind: 'remove-rows', ruleset, rows: rows.filter(isOthers) });
     rest.push({ kind: 'remove-rows', ruleset, rows: rows.filter((row) => !isOthers(row)) });
   }
   return [...others, ...rest];
+}
+
+/** The row of every peer without one. */
+export function isOthers(row: { readonly peer: number }): boolean {
+  return row.peer === reservedIdentity.any;
 }
 
 export function rowsOf(content: RulesetContent, without: ReadonlySet<number>): readonly RowTarget[] {

@@ -1,0 +1,140 @@
+/** How each operation is done: one executor a kind, and the compiler checks that none is missing. */
+import { type Kernel, KernelError } from '@bulkhead/kernel';
+import { epochModulus, type Operation } from '../plan/model.ts';
+import type { KernelMirror } from './mirror.ts';
+
+export interface Target {
+  readonly kernel: Kernel;
+  readonly mirror: KernelMirror;
+  /** Slots whose connections go with their endpoints: one walk after the phase. */
+  readonly removedSlots: Set<number>;
+}
+
+type Executors = {
+  readonly [Kind in Operation['kind']]: (target: Target, operation: Extract<Operation, { kind: Kind }>) => void;
+};
+
+const executors: Executors = {
+  'set-endpoint': ({ kernel, mirror }, { entry }) => {
+    kernel.maps.setEndpoint(entry);
+    mirror.endpoints.set(entry.slot, entry);
+  },
+  'remove-endpoint': ({ kernel, mirror, removedSlots }, { slot }) => {
+    kernel.maps.removeEndpoint(slot);
+    mirror.endpoints.delete(slot);
+    removedSlots.add(slot);
+  },
+  attach: ({ kernel, mirror }, { ifindex }) => {
+    kernel.links.attach(ifindex, 'workload');
+    mirror.attached.add(ifindex);
+  },
+  'set-address': ({ kernel, mirror }, { address, entry }) => {
+    kernel.maps.setAddress(address, entry);
+    mirror.addresses.set(address, entry);
+  },
+  'remove-address': ({ kernel, mirror }, { address }) => {
+    kernel.maps.removeAddress(address);
+    mirror.addresses.delete(address);
+  },
+  'set-rows': ({ mirror }, { ruleset, rows }) => mirror.setRows(ruleset, rows),
+  'remove-rows': ({ mirror }, { ruleset, rows }) => mirror.removeRows(ruleset, rows),
+  'set-cidr': ({ kernel, mirror }, { cidr, peer }) => {
+    kernel.maps.setCidrs([{ cidr, peer }]);
+    mirror.cidrs.set(cidr, peer);
+  },
+  'remove-cidr': ({ kernel, mirror }, { cidr }) => {
+    kernel.maps.removeCidrs([cidr]);
+    mirror.cidrs.delete(cidr);
+  },
+  'judge-again': judgeAgain,
+};
+
+export function execute(target: Target, operation: Operation): void {
+  const executor = executors[operation.kind] as (target: Target, operation: Operation) => void;
+  executor(target, operation);
+}
+
+/** Removes the connections of endpoints that were taken out: another endpoint may get the slot. */
+export function removeConnectionsOf(kernel: Kernel, slots: ReadonlySet<number>): void {
+  const keys: Parameters<typeof kernel.maps.removeConnections>[0][number][] = [];
+  kernel.maps.forEachConnection((connection) => {
+    if (!slots.has(connection.sourceSlot) && !slots.has(connection.destinationSlot)) return;
+    const { protocol, source, sourcePort, destination, destinationPort } = connection;
+    keys.push({ protocol, source, sourcePort, destination, destinationPort });
+  });
+  if (keys.length > 0) kernel.maps.removeConnections(keys);
+}
+
+/** The endpoints that talk with any of the addresses get another epoch. */
+function judgeAgain({ kernel, mirror }: Target, operation: Extract<Operation, { kind: 'judge-again' }>): void {
+  const addresses = new Set(operation.addresses);
+  const slots = new Set<number>();
+  kernel.maps.forEachConnection(({ source, destination, sourceSlot, destinationSlot }) => {
+    if (!addresses.has(source) && !addresses.has(destination)) return;
+    slots.add(sourceSlot).add(destinationSlot);
+  });
+  for (const slot of slots) {
+    const entry = mirror.endpoints.get(slot);
+    if (entry === undefined) continue;
+    const next = { ...entry, epoch: (entry.epoch + 1) % epochModulus };
+    kernel.maps.setEndpoint(next);
+    mirror.endpoints.set(slot, next);
+  }
+}
+
+/** What the kernel has now, against what the operations were to make of it. Returns what differs, for people. */
+export function readBack({ kernel, mirror }: Target, operations: readonly Operation[]): readonly string[] {
+  const differences: string[] = [];
+  const slots = new Set<number>();
+  const addresses = new Set<string>();
+  for (const operation of operations) {
+    if (operation.kind === 'set-endpoint') slots.add(operation.entry.slot);
+    else if (operation.kind === 'set-address') addresses.add(operation.address);
+    else if (operation.kind === 'set-rows') {
+      for (const { direction, peer, table } of operation.rows) {
+        const { ruleset } = operation;
+        const isMeant = mirror.rulesets.get(ruleset)?.[direction].get(peer) === table;
+        if (isMeant && !mirror.hasRow({ ruleset, direction, peer }, table)) {
+          differences.push(`row ${ruleset}/${direction}/${peer} is not what was written`);
+        }
+      }
+    }
+  }
+  for (const slot of slots) {
+    const [meant, found] = [mirror.endpoints.get(slot), kernel.maps.endpoint(slot)];
+    if (meant === undefined) continue;
+    const isSame = (['state', 'identity', 'ruleset', 'epoch', 'ifindex', 'generation'] as const).every(
+      (field) => found?.[field] === meant[field],
+    );
+    if (!isSame) differences.push(`endpoint ${slot} is not what was written`);
+  }
+  for (const address of addresses) {
+    if (mirror.addresses.has(address) && kernel.maps.address(address)?.kind !== mirror.addresses.get(address)!.kind) {
+      differences.push(`address ${address} is not what was written`);
+    }
+  }
+  return differences;
+}
+
+/** Text of a failure, for receipts and logs. */
+export function failureText(operation: Operation, error: KernelError): string {
+  switch (operation.kind) {
+    case 'set-rows':
+    case 'remove-rows':
+      return `${operation.kind} of ruleset ${operation.ruleset} (${operation.rows.length} rows): ${error.message}`;
+    case 'set-endpoint':
+      return `set-endpoint ${operation.entry.slot}: ${error.message}`;
+    case 'remove-endpoint':
+      return `remove-endpoint ${operation.slot}: ${error.message}`;
+    case 'attach':
+      return `attach to interface ${operation.ifindex}: ${error.message}`;
+    case 'set-address':
+    case 'remove-address':
+      return `${operation.kind} ${operation.address}: ${error.message}`;
+    case 'set-cidr':
+    case 'remove-cidr':
+      return `${operation.kind} ${operation.cidr}: ${error.message}`;
+    case 'judge-again':
+      return `judge-again of ${operation.addresses.length} addresses: ${error.message}`;
+  }
+}

@@ -1,0 +1,149 @@
+/** What the kernel was found to hold, kept up to date by the executors: the planner's actual state. */
+import type { AddressEntry, EndpointEntry, Kernel, KernelDirection, PortRoot, Row, RowKey } from '@bulkhead/kernel';
+import type { ActualKernel, RulesetContent } from '../plan/model.ts';
+import type { KernelTable, TableStore } from '../plan/tables.ts';
+
+interface MirroredRuleset {
+  readonly egress: Map<number, KernelTable>;
+  readonly ingress: Map<number, KernelTable>;
+  basis: RulesetContent | null;
+}
+
+interface HeldRoot {
+  readonly root: PortRoot;
+  rows: number;
+}
+
+export class KernelMirror implements ActualKernel {
+  readonly #kernel: Kernel;
+  readonly #tables: TableStore;
+  /** One reference in the kernel for each table here, however many rows have it. */
+  readonly #roots = new Map<KernelTable, HeldRoot>();
+  endpoints = new Map<number, EndpointEntry>();
+  addresses = new Map<string, AddressEntry>();
+  cidrs = new Map<string, number>();
+  rulesets = new Map<number, MirroredRuleset>();
+  attached = new Set<number>();
+
+  constructor(kernel: Kernel, tables: TableStore) {
+    this.#kernel = kernel;
+    this.#tables = tables;
+  }
+
+  get rowCount(): number {
+    let count = 0;
+    for (const { egress, ingress } of this.rulesets.values()) count += egress.size + ingress.size;
+    return count;
+  }
+
+  /** Reads everything back. Throws KernelError; what was mirrored before stays then. */
+  read(): void {
+    const { maps, links } = this.#kernel;
+    const endpoints = new Map(maps.endpoints().map((entry) => [entry.slot, entry]));
+    const addresses = new Map(maps.addresses());
+    const cidrs = new Map(maps.cidrs().map(({ cidr, peer }) => [cidr, peer]));
+    const attached = new Set<number>();
+    for (const { ifindex, hook } of links.attached()) if (hook === 'workload') attached.add(ifindex);
+    const rulesets = new Map<number, MirroredRuleset>();
+    const tableOf = new Map<PortRoot, KernelTable>();
+    const roots = new Map<KernelTable, HeldRoot>();
+    for (const row of maps.rows()) {
+      let table = tableOf.get(row.root);
+      if (table === undefined) tableOf.set(row.root, (table = this.#tables.intern(maps.portTable(row.root))));
+      const held = roots.get(table);
+      if (held === undefined) roots.set(table, { root: row.root, rows: 1 });
+      else held.rows++;
+      setRow(rulesets, row.ruleset, row.direction, row.peer, table);
+    }
+    for (const [table, { root }] of this.#roots) {
+      if (roots.get(table)?.root !== root) maps.releasePortTable(root);
+    }
+    for (const [ruleset, found] of rulesets) found.basis = this.#basisStillTrue(ruleset, found);
+    this.#roots.clear();
+    for (const [table, held] of roots) this.#roots.set(table, held);
+    Object.assign(this, { endpoints, addresses, cidrs, attached, rulesets });
+  }
+
+  setRows(ruleset: number, rows: readonly { direction: KernelDirection; peer: number; table: KernelTable }[]): void {
+    const { maps } = this.#kernel;
+    const acquired: KernelTable[] = [];
+    try {
+      const kernelRows = rows.map(({ direction, peer, table }): Row => {
+        let held = this.#roots.get(table);
+        if (held === undefined) {
+          this.#roots.set(table, (held = { root: maps.addPortTable(table.content), rows: 0 }));
+          acquired.push(table);
+        }
+        return { ruleset, direction, peer, root: held.root };
+      });
+      maps.setRows(kernelRows);
+    } catch (error) {
+      // Some rows may have been written, in nobody's sight or for peers that nothing resolves to: out again before their tables go.
+      this.removeRows(ruleset, rows);
+      for (const table of acquired) this.#dropRoot(table);
+      throw error;
+    }
+    for (const { direction, peer, table } of rows) {
+      const before = this.rulesets.get(ruleset)?.[direction].get(peer);
+      if (before === table) continue;
+      this.#roots.get(table)!.rows++;
+      setRow(this.rulesets, ruleset, direction, peer, table);
+      if (before !== undefined) this.#forgetRow(before);
+    }
+  }
+
+  removeRows(ruleset: number, rows: readonly Omit<RowKey, 'ruleset'>[]): void {
+    this.#kernel.maps.removeRows(rows.map(({ direction, peer }) => ({ ruleset, direction, peer })));
+    const mirrored = this.rulesets.get(ruleset);
+    if (mirrored === undefined) return;
+    for (const { direction, peer } of rows) {
+      const table = mirrored[direction].get(peer);
+      if (table === undefined) continue;
+      mirrored[direction].delete(peer);
+      this.#forgetRow(table);
+    }
+    if (mirrored.egress.size + mirrored.ingress.size === 0) this.rulesets.delete(ruleset);
+  }
+
+  /** True when the kernel has the table at this row now. */
+  hasRow(key: RowKey, table: KernelTable): boolean {
+    return this.#kernel.maps.row(key) === this.#roots.get(table)?.root;
+  }
+
+  usedTables(): ReadonlySet<KernelTable> {
+    return new Set(this.#roots.keys());
+  }
+
+  #forgetRow(table: KernelTable): void {
+    const held = this.#roots.get(table);
+    if (held !== undefined && --held.rows === 0) this.#dropRoot(table);
+  }
+
+  #dropRoot(table: KernelTable): void {
+    const held = this.#roots.get(table);
+    if (held === undefined) return;
+    this.#roots.delete(table);
+    this.#kernel.maps.releasePortTable(held.root);
+  }
+
+  /** What the mirror thought equal to a content still is when the kernel holds the very rows that the mirror did. */
+  #basisStillTrue(ruleset: number, found: MirroredRuleset): RulesetContent | null {
+    const known = this.rulesets.get(ruleset);
+    if (known === undefined || known.basis === null) return null;
+    const isSame = (a: ReadonlyMap<number, KernelTable>, b: ReadonlyMap<number, KernelTable>): boolean =>
+      a.size === b.size && [...a].every(([peer, table]) => b.get(peer) === table);
+    return isSame(known.egress, found.egress) && isSame(known.ingress, found.ingress) ? known.basis : null;
+  }
+}
+
+function setRow(
+  rulesets: Map<number, MirroredRuleset>,
+  ruleset: number,
+  direction: KernelDirection,
+  peer: number,
+  table: KernelTable,
+): void {
+  let found = rulesets.get(ruleset);
+  if (found === undefined) rulesets.set(ruleset, (found = { egress: new Map(), ingress: new Map(), basis: null }));
+  found[direction].set(peer, table);
+}

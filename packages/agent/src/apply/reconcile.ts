@@ -1,0 +1,260 @@
+/**
+ * The loop: events only mark dirty; one pass plans from desired and mirrored state, applies phase by phase, reads back, and says so.
+ * What fails stays denied and is tried again with back-off; the rest proceeds.
+ */
+import { type Kernel, KernelError } from '@bulkhead/kernel';
+import type { Logger } from 'pino';
+import type { Clock } from '../clock.ts';
+import type { ContentContext } from '../plan/contents.ts';
+import {
+  noRefusals,
+  rulesetFirst,
+  type DesiredKernel,
+  type Operation,
+  type Plan,
+  type Refusals,
+  type RulesetContent,
+} from '../plan/model.ts';
+import { plan } from '../plan/plan.ts';
+import { execute, failureText, readBack, removeConnectionsOf, type Target } from './execute.ts';
+import { KernelMirror } from './mirror.ts';
+
+/** Plans in one pass: each round but the last found something that does not fit, and plans without it. */
+const roundsMax = 8;
+const retryMinMs = 500;
+const retryMaxMs = 60_000;
+/** How often the whole kernel state is read back. */
+const readPeriodMs = 60_000;
+/** Interned tables beyond those in use, before unused ones are forgotten. */
+const tablesUnusedMax = 20_000;
+
+export interface Outcome {
+  /** The pass as a whole brought the kernel to the desired state, but for what `failed` lists. */
+  readonly failed: readonly string[];
+  readonly operations: number;
+  readonly rows: number;
+  readonly endpoints: number;
+}
+
+export interface ReconcilerOptions {
+  readonly kernel: Kernel;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly context: ContentContext;
+  readonly everything: RulesetContent;
+  /** Computed anew at each pass. Makes durable first what the operations will refer to (rule numbers). */
+  desired(): DesiredKernel;
+  /** After each pass. */
+  onApplied(outcome: Outcome): void;
+  /** Tables that must not be forgotten though no row has them yet. */
+  tablesInUse(): Iterable<RulesetContent>;
+}
+
+export class Reconciler {
+  readonly #options: ReconcilerOptions;
+  readonly #target: Target;
+  #mirrorIsRead = false;
+  #nextRuleset = rulesetFirst;
+  #refused: Mutable<Refusals> = emptyRefusals();
+  #retryMs = retryMinMs;
+  #cancelRetry: (() => void) | undefined;
+  #cancelRead: (() => void) | undefined;
+  #isScheduled = false;
+  #isClosed = false;
+
+  constructor(options: ReconcilerOptions) {
+    const { kernel, context } = options;
+    this.#options = options;
+    this.#target = { kernel, mirror: new KernelMirror(kernel, context.store), removedSlots: new Set() };
+    this.#scheduleRead();
+  }
+
+  get mirror(): KernelMirror {
+    return this.#target.mirror;
+  }
+
+  /** Something changed: one pass follows in this turn of the event loop's end, however often this is called before. */
+  markDirty(): void {
+    if (this.#isScheduled || this.#isClosed) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      if (this.#isScheduled && !this.#isClosed) this.reconcileNow();
+    });
+  }
+
+  /** The next pass starts from what the kernel really holds, and tries again what failed. */
+  resync(): void {
+    this.#mirrorIsRead = false;
+    this.#refused = emptyRefusals();
+    this.markDirty();
+  }
+
+  /** One pass, at once. Never throws for the environment's failures: they are in the outcome. */
+  reconcileNow(): Outcome {
+    this.#isScheduled = false;
+    const failed: string[] = [];
+    let operations = 0;
+    try {
+      if (!this.#mirrorIsRead) this.#read();
+      for (let round = 0; round < roundsMax; round++) {
+        const made = this.#plan();
+        const failures = this.#applyPhases(made, (count) => (operations += count));
+        failed.push(...failures);
+        if (failures.length > 0) continue;
+        this.#finish(made, failed);
+        break;
+      }
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      failed.push(error.message);
+      this.#mirrorIsRead = false;
+    }
+    this.#scheduleRetry(failed.length > 0);
+    const { mirror } = this.#target;
+    const outcome = { failed, operations, rows: mirror.rowCount, endpoints: mirror.endpoints.size };
+    if (failed.length > 0)
+      this.#options.log.warn({ failed: failed.slice(0, 10), count: failed.length }, 'not everything could be applied');
+    this.#options.onApplied(outcome);
+    return outcome;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#cancelRetry?.();
+    this.#cancelRead?.();
+  }
+
+  #plan(): Plan {
+    const { context, everything } = this.#options;
+    const made = plan({
+      desired: this.#options.desired(),
+      actual: this.#target.mirror,
+      refusals: this.#refused,
+      nextRuleset: this.#nextRuleset,
+      context,
+      everything,
+    });
+    this.#nextRuleset = made.nextRuleset;
+    return made;
+  }
+
+  /** Stops after the first phase with a failure; what failed is refused in the next round. */
+  #applyPhases(made: Plan, count: (operations: number) => void): readonly string[] {
+    for (const phase of made.phases) {
+      const failures: string[] = [];
+      for (const operation of phase) {
+        try {
+          execute(this.#target, operation);
+        } catch (error) {
+          if (!(error instanceof KernelError)) throw error;
+          failures.push(failureText(operation, error));
+          this.#refuse(operation);
+        }
+      }
+      this.#removeConnections();
+      count(phase.length);
+      if (failures.length > 0) return failures;
+    }
+    return [];
+  }
+
+  #finish(made: Plan, failed: string[]): void {
+    const { mirror } = this.#target;
+    for (const [ruleset, content] of made.basis) {
+      const mirrored = mirror.rulesets.get(ruleset);
+      if (mirrored !== undefined) mirrored.basis = content;
+    }
+    failed.push(...readBack(this.#target, made.phases.flat()));
+    if (failed.length > 0) this.#mirrorIsRead = false;
+    for (const operation of made.garbage) execute(this.#target, operation);
+    this.#forgetTables();
+  }
+
+  #removeConnections(): void {
+    const { removedSlots, kernel } = this.#target;
+    if (removedSlots.size === 0) return;
+    removeConnectionsOf(kernel, removedSlots);
+    removedSlots.clear();
+  }
+
+  #refuse(operation: Operation): void {
+    const refused = this.#refused;
+    switch (operation.kind) {
+      case 'set-rows': {
+        const { purpose } = operation;
+        if (purpose.kind === 'content') refused.contents.add(purpose.content);
+        else if (purpose.kind === 'peers') for (const peer of purpose.peers) refused.peers.add(peer);
+        else if (purpose.kind === 'transition') refused.transitions = true;
+        break;
+      }
+      case 'set-address':
+        refused.addresses.add(operation.address);
+        break;
+      case 'set-cidr':
+        refused.cidrs.add(operation.cidr);
+        break;
+      case 'set-endpoint':
+      case 'remove-endpoint':
+      case 'attach':
+      case 'remove-address':
+      case 'remove-cidr':
+      case 'remove-rows':
+      case 'judge-again':
+        // Nothing can be planned round these: the next round tries them again, and the last one leaves them to the retry.
+        break;
+    }
+  }
+
+  #scheduleRetry(hasFailed: boolean): void {
+    const hasRefusals = hasFailed || isRefusing(this.#refused);
+    if (!hasRefusals) {
+      this.#retryMs = retryMinMs;
+      return;
+    }
+    if (this.#cancelRetry !== undefined) return;
+    this.#cancelRetry = this.#options.clock.after(this.#retryMs, () => {
+      this.#cancelRetry = undefined;
+      this.#retryMs = Math.min(this.#retryMs * 2, retryMaxMs);
+      this.#refused = emptyRefusals();
+      this.markDirty();
+    });
+  }
+
+  #scheduleRead(): void {
+    this.#cancelRead = this.#options.clock.after(readPeriodMs, () => {
+      this.#mirrorIsRead = false;
+      this.markDirty();
+      this.#scheduleRead();
+    });
+  }
+
+  #read(): void {
+    const { mirror } = this.#target;
+    mirror.read();
+    this.#mirrorIsRead = true;
+    for (const ruleset of mirror.rulesets.keys()) this.#nextRuleset = Math.max(this.#nextRuleset, ruleset + 1);
+  }
+
+  #forgetTables(): void {
+    const { store } = this.#options.context;
+    const used = this.#target.mirror.usedTables();
+    if (store.size < used.size * 2 + tablesUnusedMax) return;
+    const kept = new Set(used).add(this.#options.context.denial);
+    for (const content of [...this.#options.tablesInUse(), this.#options.everything]) {
+      for (const table of content.egress.values()) kept.add(table);
+      for (const table of content.ingress.values()) kept.add(table);
+    }
+    store.sweep(kept);
+  }
+}
+
+type Mutable<T> = { -readonly [Key in keyof T]: T[Key] extends ReadonlySet<infer Item> ? Set<Item> : T[Key] };
+
+function emptyRefusals(): Mutable<Refusals> {
+  return { ...noRefusals, contents: new Set(), peers: new Set(), addresses: new Set(), cidrs: new Set() };
+}
+
+function isRefusing(refusals: Refusals): boolean {
+  const { contents, peers, addresses, cidrs, transitions } = refusals;
+  return contents.size + peers.size + addresses.size + cidrs.size > 0 || transitions;
+}

@@ -1,0 +1,78 @@
+/**
+ * The kernel carries 28-bit numbers; this says what they mean, also for revisions that are past: a number keeps its reason for as long
+ * as anything may mention it. Written to disk before the kernel sees a number.
+ */
+import { reasonText, type Reason } from '@bulkhead/policy';
+import type { AgentState, Records } from '../state.ts';
+
+const numberMax = 2 ** 28 - 1;
+/** Known reasons above which unused ones are forgotten. */
+export const reasonsMax = 200_000;
+
+export class RuleNumbers {
+  readonly #state: AgentState;
+  readonly #records: Records<Reason>;
+  readonly #byText = new Map<string, number>();
+  readonly #byNumber = new Map<number, Reason>();
+  #pending: number[] = [];
+  #next = 1;
+
+  constructor(state: AgentState) {
+    this.#state = state;
+    this.#records = state.records('rule', (value) => value as Reason);
+    for (const [key, reason] of this.#records.entries()) this.#know(Number(key), reason);
+    for (const number of this.#byNumber.keys()) this.#next = Math.max(this.#next, number + 1);
+  }
+
+  /** The number of a reason, a new one if need be. `flush` before it goes to the kernel. */
+  numberOf(reason: Reason): number {
+    const text = reasonText(reason);
+    const known = this.#byText.get(text);
+    if (known !== undefined) return known;
+    while (this.#byNumber.has(this.#next) || this.#next > numberMax) {
+      this.#next = this.#next >= numberMax ? 1 : this.#next + 1;
+    }
+    const number = this.#next++;
+    this.#know(number, reason);
+    this.#pending.push(number);
+    return number;
+  }
+
+  reasonOf(number: number): Reason | undefined {
+    return this.#byNumber.get(number);
+  }
+
+  /** Text for flows: rule 0 is what the kernel says where no row spoke. */
+  textOf(number: number): string {
+    const reason = this.#byNumber.get(number);
+    return reason === undefined ? (number === 0 ? 'builtin:unknown' : `rule:${number}`) : reasonText(reason);
+  }
+
+  /** Makes new numbers durable. */
+  flush(): void {
+    if (this.#pending.length === 0) return;
+    this.#state.transaction(() => {
+      for (const number of this.#pending) this.#records.set(String(number), this.#byNumber.get(number)!);
+    });
+    this.#pending = [];
+  }
+
+  /** Forgets numbers that nothing mentions, once there are too many. `used` walks rows and connections, so only then. */
+  prune(used: () => ReadonlySet<number>): void {
+    if (this.#byNumber.size <= reasonsMax) return;
+    const kept = used();
+    this.#state.transaction(() => {
+      for (const [number, reason] of this.#byNumber) {
+        if (kept.has(number)) continue;
+        this.#byNumber.delete(number);
+        this.#byText.delete(reasonText(reason));
+        this.#records.delete(String(number));
+      }
+    });
+  }
+
+  #know(number: number, reason: Reason): void {
+    this.#byNumber.set(number, reason);
+    this.#byText.set(reasonText(reason), number);
+  }
+}
