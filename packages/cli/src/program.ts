@@ -1,0 +1,69 @@
+/** The tree of commands, and how a command line becomes an exit code. */
+import { Command, CommanderError } from 'commander';
+import { registerCompletion } from './commands/completion.ts';
+import { registerContext } from './commands/context.ts';
+import { addGlobalOptions } from './commands/options.ts';
+import { CommandFailure, describeError, exitCodes } from './exit.ts';
+import type { Shell } from './shell.ts';
+
+const exitHelp = `
+Exit codes:
+  0 done   1 failed   2 wrong command line   3 refused by validation   4 not permitted
+  5 unreachable   6 not found   7 conflict   8 timed out   130 interrupted
+
+Environment:
+  BULKHEAD_CONTEXT, BULKHEAD_SERVER, BULKHEAD_TOKEN_FILE, BULKHEAD_CA_FILE   as the options of these names
+  BULKHEAD_CONFIG   the context file (~/.config/bulkhead/config, /etc/bulkhead/config)
+  NO_COLOR          no colours, ever`;
+
+export function createProgram(shell: Shell): Command {
+  const program = new Command('bulkhead')
+    .description('Compartments for containers and virtual machines: a firewall below them, and a manager that is asked')
+    
+    .showHelpAfterError('(--help shows how it is used)')
+    .showSuggestionAfterError(true)
+    .configureHelp({ sortSubcommands: false, showGlobalOptions: true })
+    .addHelpText('after', exitHelp)
+    .exitOverride();
+  addGlobalOptions(program);
+  registerContext(program, shell);
+  registerCompletion(program, shell, async () => []);
+  inherit(program, shell);
+  return program;
+}
+
+/** Settings that commander does not hand down: every command throws instead of exiting, and writes where the shell says. */
+function inherit(command: Command, shell: Shell): void {
+  command.exitOverride();
+  command.configureOutput({
+    writeOut: (text) => shell.terminal.out(text.replace(/\n$/, '')),
+    writeErr: (text) => shell.terminal.err(text.replace(/\n$/, '')),
+    getOutHelpWidth: () => shell.terminal.width ?? 100,
+    getErrHelpWidth: () => shell.terminal.width ?? 100,
+    getOutHasColors: () => false,
+    getErrHasColors: () => false,
+  });
+  for (const child of command.commands) inherit(child, shell);
+}
+
+export async function runProgram(words: readonly string[], shell: Shell): Promise<number> {
+  try {
+    await createProgram(shell).parseAsync(words, { from: 'user' });
+    return exitCodes.ok;
+  } catch (error) {
+    return report(error, shell);
+  }
+}
+
+function report(error: unknown, shell: Shell): number {
+  // Commander has said already what was wrong; help and version end with its own code 0.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+  if (error instanceof CommandFailure) {
+    for (const [index, line] of describeError(error).entries())
+      shell.terminal.err(index === 0 ? shell.terminal.errPaint('bad', line) : line);
+    return exitCodes[error.exit];
+  }
+  if (shell.signal.aborted) return exitCodes.interrupted;
+  shell.terminal.err(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  return exitCodes.failed;
+}
