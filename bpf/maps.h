@@ -60,16 +60,17 @@ enum idle_ms {
 /*
  * Bits of skb->mark that are ours. The workload's own mark is cleared on ingress. `mark_workload`: checked by from_workload, so that
  * to_workload and the host's forward chain may believe its source address. `mark_answer`: built by a program (reset, unreachable, …).
+ * `mark_forwarded`: judged on ingress and redirected into a tap, whose egress hook it passes.
  * nft: `meta mark and 0x3000 == 0x2000`. Clear of Kubernetes (0x4000, 0x8000), Cilium (0x0f00), Calico (0xffff0000), Docker (none).
  */
-enum mark { mark_mask = 0x3000, mark_answer = 0x1000, mark_workload = 0x2000 };
+enum mark { mark_mask = 0x3000, mark_answer = 0x1000, mark_workload = 0x2000, mark_forwarded = 0x3000 };
 
 /* One line a counter; the names are part of the API. Drops first, then what is only counted. */
 #define COUNTERS(X) \
   X(denied) X(rejected) X(no_row) X(spoofed) X(malformed) X(unknown_interface) X(unknown_protocol) X(vlan) X(fenced) X(multicast) \
   X(table_full) X(budget) X(punt_rate) X(punt_full) X(punt_absorbed) X(punt_stale) X(punt_unknown) X(punt_no_device) X(refused) \
   X(icmp_unmatched) X(icmp_redirect) X(router_advertisement) X(router_solicitation) X(neighbour_spoofed) X(neighbour_swallowed) \
-  X(fragment_unknown) X(fragment_overlap) X(extension_headers) X(tcp_flags) X(ttl_exceeded) X(too_big) X(uplink_spoofed) \
+  X(fragment_unknown) X(fragment_overlap) X(extension_headers) X(misdirected) X(tcp_flags) X(ttl_exceeded) X(too_big) X(uplink_spoofed) \
   X(overlay_spoofed) X(unreachable_remote) X(answer_rate) X(program_error) \
   X(connections_opened) X(connections_judged_again) X(connections_closed) X(connections_recycled) X(asked) X(held) X(admitted) \
   X(neighbour_answered) X(reset_sent) X(icmp_sent) X(observed_denied) X(events_lost) X(events_suppressed) X(recycle_runs)
@@ -227,7 +228,9 @@ enum punt_outcome { outcome_none = 0, outcome_sent = 1, outcome_stale = 2, outco
 
 /*
  * What was known when a packet was held. from_punt consumes it once (`outcome` leaves `none`) before write() to the device returns; the
- * agent then reads and deletes it. `from_outside`: held at to_workload.
+ * agent then reads and deletes it. Source and index 0 are the originator's; `from_responder`: the packet itself goes the other way (an
+ * open connection that must be asked about again). `from_outside`: held at to_workload.
+ * `holder_slot`: the endpoint at whose interface it was held, and whose bounds it counts against.
  */
 struct punt {
   __u64 at_ns;
@@ -243,9 +246,9 @@ struct punt {
   __u8 protocol;
   __u8 reason;
   __u8 from_outside;
-  __u8 padding;
+  __u8 from_responder;
   __u32 outcome;
-  __u32 padding2;
+  __u32 holder_slot;
 };
 _Static_assert(sizeof(struct punt) == 104, "punt");
 

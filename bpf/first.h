@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Packets that no current entry covers: judged, then opened, refused or held. */
+#pragma once
+#include "forward.h"
+#include "punt.h"
+#include "recycle.h"
+
+/* first_packet() returns a TC action, or this: forward it. */
+enum { may_pass = -1 };
+
+
+/* Room for one more entry of whoever pays, or the bound that was met. */
+FAST int take_budget(struct packet *p, const struct party *end, __u64 **budget)
+{
+  __u32 slot[2] = {end[0].slot, end[1].slot};
+  struct endpoint *payer = endpoint_at(slot[0] ? slot[0] : slot[1]);
+  *budget = budget_of(slot);
+  if (!payer || !*budget)
+    return counter_program_error;
+  if (**budget < payer->connections_max || (recycle_if_alone(p->now) && **budget < payer->connections_max)) {
+    __sync_fetch_and_add(*budget, 1);
+    return may_pass;
+  }
+  return counter_budget;
+}
+
+FAST void fill_connection(struct connection *c, const struct packet *p, const struct party *end, const struct verdict *verdict, __u32 flags)
+{
+  struct config *config = read_config();
+  __builtin_memset(c, 0, sizeof *c);
+  for (int side = 0; side < 2; side++) {
+    c->word[side] = end[side].word;
+    c->slot[side] = end[side].slot;
+    c->identity[side] = end[side].identity;
+    c->rule[side] = verdict->rule[side];
+  }
+  c->originator_is_high = p->source_is_high;
+  c->flags = flags;
+  if (p->protocol == IPPROTO_TCP)
+    c->state = (p->tcp_flags & (tcp_syn | tcp_ack)) == tcp_syn ? tcp_syn_sent : p->tcp_flags & tcp_rst ? tcp_closed : tcp_established;
+  c->idle_ns = c->state == tcp_closed ? IDLE(idle_tcp_closed) : idle_at_start(p->protocol, c->state);
+  c->sequence = p->sequence;
+  c->first_seen_ns = p->now;
+  c->last_seen_ns = p->now;
+  c->revision = config ? config->revision : 0;
+  c->packets[0] = !p->seen_again;
+  c->bytes[0] = p->seen_again ? 0 : p->length;
+}
+
+/* Replaces an entry that is over (or begun again) in place: no other connection can take its room meanwhile. */
+FAST int reopen(struct packet *p, struct connection *old, struct connection *fresh, const struct party *end)
+{
+  __u64 *before = budget_of(old->slot), *after = budget_of(fresh->slot);
+  if (!report_close(&p->key, old, p->now))
+    count(counter_events_lost);
+  if (before != after) {
+    int refused = take_budget(p, end, &after);
+    if (refused != may_pass)
+      return refused;
+    pay_back(old);
+  }
+  __builtin_memcpy(old, fresh, sizeof *old);
+  return may_pass;
+}
+
+FAST int insert(struct packet *p, struct connection *fresh, const struct party *end)
+{
+  __u64 *budget = 0;
+  int refused = take_budget(p, end, &budget);
+  if (refused != may_pass)
+    return refused;
+  long error = bpf_map_update_elem(&connections, &p->key, fresh, BPF_NOEXIST);
+  if (error == -7 /* E2BIG */ && recycle_if_alone(p->now))
+    error = bpf_map_update_elem(&connections, &p->key, fresh, BPF_NOEXIST);
+  if (!error)
+    return may_pass;
+  if (budget)
+    __sync_fetch_and_sub(budget, 1);
+  /* Another processor was faster with the same connection. */
+  return error == -17 /* EEXIST */ ? may_pass : counter_table_full;
+}
+
+SLOW int open_connection(struct packet *p, const struct party *end, const struct verdict *verdict, __u32 flags)
+{
+  struct scratch *scratch = scratch_here();
+  if (!scratch)
+    return counter_program_error;
+  struct connection *fresh = &scratch->connection;
+  fill_connection(fresh, p, end, verdict, flags);
+  struct connection *old = bpf_map_lookup_elem(&connections, &p->key);
+  int refused = old ? reopen(p, old, fresh, end) : insert(p, fresh, end);
+  if (refused != may_pass)
+    return refused;
+  struct story story = {.kind = event_new, .reason = flags & connection_decided ? counter_admitted : counter_connections_opened};
+  tell_ends(&story, end, verdict);
+  story.observed = verdict->observed_action;
+  count(story.reason);
+  report(p, &story);
+  return may_pass;
+}
+
+/* The packet's two ends in the order of the connection: `end[side]` sent it. False: the source is not who it says. */
+FAST int set_ends(struct packet *p, struct party *end, __u32 side, __u32 mark)
+{
+  struct party *sender = &end[side & 1], *receiver = &end[~side & 1];
+  struct endpoint *mine = endpoint_at(slot_here(p));
+  if (!mine)
+    return 0;
+  if (p->hook == hook_from_workload) {
+    __builtin_memset(sender, 0, sizeof *sender);
+    set_endpoint(sender, p->slot[0], mine);
+    resolve(p->destination, receiver);
+    p->slot[1] = receiver->slot;
+    return 1;
+  }
+  __builtin_memset(receiver, 0, sizeof *receiver);
+  set_endpoint(receiver, p->slot[1], mine);
+  resolve(p->source, sender);
+  p->slot[0] = sender->slot;
+  /* A workload's address is believed only with the mark that from_workload gives, a remote workload's never from here. */
+  return sender->owner == owner_endpoint ? (mark & mark_mask) == mark_workload : sender->owner != owner_remote;
+}
+
+/* A connection that a decision admitted stays, as long as the same rules still ask. */
+FAST int still_decided(const struct connection *c, const struct verdict *verdict)
+{
+  return c->flags & connection_decided && c->rule[0] == verdict->rule[0] && c->rule[1] == verdict->rule[1];
+}
+
+SLOW int refuse(struct __sk_buff *skb, struct packet *p, const struct party *end, const struct verdict *verdict)
+{
+  struct story story = {.kind = event_deny, .reason = verdict->reason};
+  tell_ends(&story, end, verdict);
+  count_at(p->slot[0] ? p->slot[0] : p->slot[1], verdict->reason);
+  report(p, &story);
+  return verdict->action == action_reject ? answer_reject(skb, p) : TC_ACT_SHOT;
+}
+
+/* An observed end would have refused or asked: told, not done. */
+SLOW int tell_observed(struct packet *p, const struct party *end, const struct verdict *verdict, __u32 action)
+{
+  struct story story = {.kind = event_deny, .reason = counter_observed_denied, .observed = action};
+  tell_ends(&story, end, verdict);
+  count(counter_observed_denied);
+  report(p, &story);
+  return 0;
+}
+
+/* An open connection under new words stays the same entry. */
+SLOW int judged_again(struct packet *p, const struct party *end, const struct verdict *verdict)
+{
+  struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
+  struct config *config = read_config();
+  if (!c)
+    return counter_program_error;
+  __u64 *before = budget_of(c->slot);
+  for (int side = 0; side < 2; side++) {
+    c->word[side] = end[side].word;
+    c->slot[side] = end[side].slot;
+    c->identity[side] = end[side].identity;
+    c->rule[side] = verdict->rule[side];
+  }
+  __u64 *after = budget_of(c->slot);
+  if (before && after && before != after && *before) {
+    __sync_fetch_and_sub(before, 1);
+    __sync_fetch_and_add(after, 1);
+  }
+  if (verdict->action == action_allow)
+    c->flags &= ~connection_decided;
+  c->revision = config ? config->revision : 0;
+  count(counter_connections_judged_again);
+  use_connection(p, c);
+  return may_pass;
+}
+
+/* A word that flipped while rows were read may have shown a mixture: then once more. */
+FAST int words_changed(const struct party *end)
+{
+  struct endpoint *from = endpoint_at(end[0].slot), *to = endpoint_at(end[1].slot);
+  return (from && word_of(from) != end[0].word) || (to && word_of(to) != end[1].word);
+}
+
+/* may_pass, or the counter under which the packet drops unjudged. `begins`: known to open a connection of its own. */
+SLOW int evaluate(struct packet *p, struct judgement *j, __u32 begins, __u32 mark)
+{
+  struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
+  if (p->protocol == IPPROTO_TCP && (p->tcp_flags & (tcp_syn | tcp_ack)) == tcp_syn)
+    begins = 1;
+  j->open = c && !begins && !is_dead(c, p->now);
+  j->side = j->open && c->originator_is_high != p->source_is_high;
+  if (!j->open && p->icmp == icmp_answers)
+    return counter_icmp_unmatched;
+  if (!j->open && p->fragment_offset)
+    return counter_fragment_unknown;
+  __u32 point = (__u32)p->protocol << 16 | (j->side ? p->source_port : p->destination_port);
+  if (!set_ends(p, j->end, j->side, mark))
+    return counter_spoofed;
+  judge(j->end, &j->verdict, point);
+  if (severity(j->verdict.action) == 2 && words_changed(j->end)) {
+    set_ends(p, j->end, j->side, mark);
+    judge(j->end, &j->verdict, point);
+  }
+  return may_pass;
+}
+
+FAST int is_observed(const struct packet *p, const struct judgement *j)
+{
+  return j->end[(p->hook ^ j->side) & 1].state == state_observed;
+}
+
+/* Carries out what evaluate() found. `flags` of a new entry: `connection_decided` where the manager's answer is at hand. */
+SLOW int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, __u32 flags)
+{
+  struct verdict *verdict = &j->verdict;
+  struct connection *c = j->open ? bpf_map_lookup_elem(&connections, &p->key) : 0;
+  int passes = !verdict->wait && severity(verdict->action) == 0;
+  if (is_observed(p, j) && !passes) {
+    tell_observed(p, j->end, verdict, verdict->wait ? action_ask : verdict->action);
+    return may_pass;
+  }
+  if (verdict->observed_action != action_allow)
+    tell_observed(p, j->end, verdict, verdict->observed_action);
+  if (verdict->wait)
+    return punt_packet(skb, p, j->end, verdict, j->side);
+  if (verdict->action == action_ask && !(flags & connection_decided) && !(c && still_decided(c, verdict)))
+    return punt_packet(skb, p, j->end, verdict, j->side);
+  if (severity(verdict->action) == 2) {
+    if (c && !report_close(&p->key, c, p->now))
+      count(counter_events_lost);
+    if (c)
+      forget(&p->key, c);
+    return refuse(skb, p, j->end, verdict);
+  }
+  if (j->end[~j->side & 1].owner == owner_remote)
+    return drop(p, counter_unreachable_remote);
+  if (p->hook == hook_to_workload && p->slot[0])
+    flags |= connection_routed;
+  int refused = c ? judged_again(p, j->end, verdict) : open_connection(p, j->end, verdict, flags);
+  return refused == may_pass ? may_pass : drop(p, refused);
+}
+
+FAST int first_packet(struct __sk_buff *skb, struct packet *p, __u32 begins, __u32 mark)
+{
+  struct scratch *scratch = scratch_here();
+  if (!scratch)
+    return drop(p, counter_program_error);
+  int refused = evaluate(p, &scratch->judgement, begins, mark);
+  return refused == may_pass ? settle(skb, p, &scratch->judgement, 0) : drop(p, refused);
+}

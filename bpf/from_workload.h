@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Ingress of every host-side veth and tap: what a workload sends. Who it is follows from the interface alone. */
+#pragma once
+#include "first.h"
+#include "fragments.h"
+#include "icmp.h"
+#include "neighbour.h"
+
+FAST int has_source_mac(struct __sk_buff *skb, const __u8 *mac)
+{
+  void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+  struct ethhdr *ethernet = data;
+  return (void *)(ethernet + 1) <= end && same_mac(ethernet->h_source, mac);
+}
+
+/* After a verdict: to a workload of this host directly, everything else (and what an observer must not disturb) by the host's stack. */
+SLOW int forward_to(struct __sk_buff *skb, struct packet *p, __u32 slot)
+{
+  struct endpoint *to = endpoint_at(slot);
+  if (p->fragment && !p->fragment_offset)
+    remember_fragment(skb, p);
+  if (!to || to->state == state_observed)
+    return to_host(skb);
+  return to_endpoint(skb, p, to);
+}
+
+SLOW int first_from_workload(struct __sk_buff *skb, struct packet *p, __u32 begins)
+{
+  int action = first_packet(skb, p, begins, 0);
+  if (action != may_pass)
+    return action;
+  struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
+  if (c && c->flags & connection_routed && c->originator_is_high != p->source_is_high)
+    return to_host(skb);
+  return forward_to(skb, p, p->slot[1]);
+}
+
+SLOW int report_from_workload(struct __sk_buff *skb, struct packet *p)
+{
+  return is_about_connection(skb, p) ? forward_to(skb, p, p->slot[1]) : drop(p, counter_icmp_unmatched);
+}
+
+/* A packet of an open connection whose both ends are as they were judged. */
+FAST int is_current_from_workload(struct packet *p, struct connection *c, const struct endpoint *from, struct endpoint *to)
+{
+  __u32 side = (p->source_is_high != c->originator_is_high) & 1;
+  if (is_dead(c, p->now) || c->slot[side] != p->slot[0] || !end_is_current(c, side, from))
+    return 0;
+  if (!c->slot[side ^ 1])
+    return 1;
+  return to && end_is_current(c, side ^ 1, to) && same_address(address_of(to, p->is_ipv6), p->destination);
+}
+
+FAST int enforce_from_workload(struct __sk_buff *skb, struct packet *p, struct endpoint *from)
+{
+  int result = parse(skb, p);
+  if (unlikely(result == parsed_arp))
+    return arp_from_workload(skb, p);
+  if (unlikely(result != parsed))
+    return drop(p, result);
+  if (unlikely(!has_source_mac(skb, from->mac)))
+    return drop(p, counter_spoofed);
+  if (unlikely(p->icmp == icmp_neighbour))
+    return neighbour_from_workload(skb, p);
+  if (unlikely(!same_address(p->source, address_of(from, p->is_ipv6))))
+    return drop(p, counter_spoofed);
+  if (unlikely(p->icmp == icmp_reports))
+    return report_from_workload(skb, p);
+  if (unlikely(p->fragment)) {
+    result = check_fragment(skb, p);
+    if (result != parsed)
+      return drop(p, result);
+  }
+  set_key(p);
+  struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
+  if (!c)
+    return first_from_workload(skb, p, 0);
+  __u32 side = (p->source_is_high != c->originator_is_high) & 1, to_slot = c->slot[side ^ 1];
+  struct endpoint *to = endpoint_at(to_slot);
+  if (unlikely(!is_current_from_workload(p, c, from, to)))
+    return first_from_workload(skb, p, 0);
+  if (unlikely(use_connection(p, c) != use_pass))
+    return first_from_workload(skb, p, 1);
+  p->slot[1] = to_slot;
+  if (!to || unlikely(c->flags & connection_routed && side == 1))
+    return to_host(skb);
+  if (unlikely(p->fragment && !p->fragment_offset))
+    remember_fragment(skb, p);
+  return to_endpoint(skb, p, to);
+}
+
+SEC("tc")
+int from_workload(struct __sk_buff *skb)
+{
+  __u32 ifindex = skb->ifindex;
+  /* A program's own answer for outside. A workload's mark never gets here: it is cleared where a packet changes its namespace. */
+  if (unlikely((skb->mark & mark_mask) == mark_answer)) {
+    skb->mark = mark_workload;
+    return TC_ACT_OK;
+  }
+  skb->mark = 0;
+  __u32 *slot = bpf_map_lookup_elem(&interfaces, &ifindex);
+  struct endpoint *from = slot ? endpoint_at(*slot) : 0;
+  if (unlikely(!from || from->state == state_absent)) {
+    count(counter_unknown_interface);
+    return TC_ACT_SHOT;
+  }
+  struct packet p = {.now = bpf_ktime_get_coarse_ns(), .slot = {*slot, 0}, .hook = hook_from_workload, .length = skb->len};
+  if (unlikely(from->state == state_fenced))
+    return drop(&p, counter_fenced);
+  int action = enforce_from_workload(skb, &p, from);
+  /* Observed: told and counted above, never enforced. */
+  return unlikely(from->state == state_observed) ? to_host(skb) : action;
+}

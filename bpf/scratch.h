@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What is too large for the stack (512 bytes over all nested calls). Programs run with bottom halves off, so nobody interleaves. */
+#pragma once
+#include "packet.h"
+#include "verdict.h"
+
+struct scratch {
+  struct judgement judgement;
+  struct connection connection;
+  struct punt punt;
+  __u8 answer[128];
+};
+MAP(scratch, BPF_MAP_TYPE_PERCPU_ARRAY, 1, 0, __u32, struct scratch);
+
+FAST struct scratch *scratch_here(void)
+{
+  __u32 zero = 0;
+  return bpf_map_lookup_elem(&scratch, &zero);
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Who the two ends are, and what the rows in force say about them. Costs a handful of lookups, whatever the number of policies. */
+#pragma once
+#include "packet.h"
+
+enum { identity_host = 1, identity_world = 2, identity_unknown = 3 };
+
+/* One end of a connection. `owner` is 0 for an address that nobody of ours has. */
+struct party {
+  __u64 word;
+  __u32 slot;
+  __u32 identity;
+  __u32 owner;
+  __u32 state;
+};
+
+SLOW int resolve_outside(const __u8 *address, struct party *party)
+{
+  struct cidr_key key = {.prefix = 128};
+  __builtin_memcpy(key.address, address, 16);
+  __u32 *peer = bpf_map_lookup_elem(&cidrs, &key);
+  party->identity = peer ? *peer : identity_world;
+  return 0;
+}
+
+/* The word is read here, before any row, so that an entry never claims newer rows than it was judged by. */
+FAST void set_endpoint(struct party *party, __u32 slot, const struct endpoint *endpoint)
+{
+  party->word = word_of(endpoint);
+  party->slot = slot;
+  party->owner = owner_endpoint;
+  party->state = endpoint->state;
+  party->identity = party->state == state_held ? identity_unknown : identity_of(party->word);
+}
+
+SLOW int resolve(const __u8 *address, struct party *party)
+{
+  __builtin_memset(party, 0, sizeof *party);
+  struct address_owner *owner = bpf_map_lookup_elem(&addresses, address);
+  if (!owner)
+    return resolve_outside(address, party);
+  party->owner = owner->kind;
+  if (owner->kind == owner_endpoint) {
+    struct endpoint *endpoint = endpoint_at(owner->slot);
+    /* An address whose endpoint is gone belongs to nobody who may speak or listen. */
+    if (!endpoint || endpoint->state == state_absent) {
+      party->state = state_fenced;
+      return 0;
+    }
+    set_endpoint(party, owner->slot, endpoint);
+    return 0;
+  }
+  party->identity = owner->kind == owner_host ? identity_host : owner->identity;
+  return 0;
+}
+
+#define DENIED (VERDICT_IMMEDIATE | action_deny << verdict_action_shift)
+
+/* bound < point without a branch: the verifier would walk both ways of each. */
+FAST __u64 is_below(__u64 bound, __u64 point)
+{
+  __u64 difference = bound - point;
+  asm volatile("" : "+r"(difference));
+  return difference >> 63;
+}
+
+/* The verdict of one side's rows; DENIED with rule 0 where there are none. */
+SHARED __u32 look_up(__u32 ruleset_direction, __u32 peer, __u32 point)
+{
+  struct row_key key = {ruleset_direction, peer};
+  __u32 *row = bpf_map_lookup_elem(&rows, &key);
+  if (!row) {
+    key.peer = 0;
+    row = bpf_map_lookup_elem(&rows, &key);
+  }
+  if (!row)
+    return DENIED;
+  __u32 root = *row;
+  for (int depth = 0; depth < port_depth_max; depth++) {
+    if (root & VERDICT_IMMEDIATE)
+      return root;
+    struct port_node *node = bpf_map_lookup_elem(&port_nodes, &root);
+    if (!node)
+      return DENIED;
+    __u64 child = 0;
+#pragma unroll
+    for (int i = 0; i < 15; i++)
+      child += is_below(node->bound[i], point);
+    root = node->next[child & 15];
+  }
+  return root & VERDICT_IMMEDIATE ? root : DENIED;
+}
+
+/*
+ * What both sides say together. `wait`: an end is held. `rule` of a side that did not speak is 0. `observed_action`: what an observed
+ * end would have done, action_allow where nothing differs.
+ */
+struct verdict {
+  __u32 action;
+  __u32 reason;
+  __u32 rule[2];
+  __u32 asked[2];
+  __u32 wait;
+  __u32 observed_action;
+};
+
+FAST int severity(__u32 action)
+{
+  return action == action_allow ? 0 : action == action_ask ? 1 : 2;
+}
+
+/* Adds one side's word to the verdict: deny or reject > ask > allow, and of two denials the egress side's form. */
+FAST void add_side(struct verdict *verdict, const struct party *mine, const struct party *peer, __u32 side, __u32 point)
+{
+  __u32 root = look_up(ruleset_of(mine->word) << 1 | side, peer->identity, point);
+  __u32 action = (root >> verdict_action_shift) & 7;
+  verdict->rule[side] = root & verdict_rule_mask;
+  if (mine->state == state_observed) {
+    if (severity(action) > severity(verdict->observed_action))
+      verdict->observed_action = action;
+    return;
+  }
+  if (action == action_ask)
+    verdict->asked[side] = verdict->rule[side];
+  if (severity(action) > severity(verdict->action)) {
+    verdict->action = action;
+    verdict->reason = action == action_reject ? counter_rejected : root == DENIED ? counter_no_row : counter_denied;
+  }
+}
+
+/* `end[0]` opens the connection, `end[1]` is its other side, `point` is protocol << 16 | port. */
+SLOW int judge(const struct party *end, struct verdict *verdict, __u32 point)
+{
+  __builtin_memset(verdict, 0, sizeof *verdict);
+  if (end[0].state == state_fenced || end[1].state == state_fenced) {
+    verdict->action = action_deny;
+    verdict->reason = counter_fenced;
+    return 0;
+  }
+  /* Whoever is not known yet may turn out to be anybody: neither side can be judged. */
+  if (end[0].state == state_held || end[1].state == state_held) {
+    verdict->wait = 1;
+    return 0;
+  }
+  if (end[0].owner == owner_endpoint)
+    add_side(verdict, &end[0], &end[1], 0, point);
+  if (end[1].owner == owner_endpoint)
+    add_side(verdict, &end[1], &end[0], 1, point);
+  return 0;
+}
+
+/* What judging a packet found. `open`: it belongs to a live entry; `side`: then 1 where the responder sent it. */
+struct judgement {
+  struct party end[2];
+  struct verdict verdict;
+  __u32 side;
+  __u32 open;
+};
