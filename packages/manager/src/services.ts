@@ -12,7 +12,7 @@ import type {
   QuestionRecord,
   StoredFlow,
 } from '@bulkhead/protocol';
-import type { Labels } from '@bulkhead/policy';
+import type { Labels, PolicySet } from '@bulkhead/policy';
 
 /** A page of a list. `cursor` is null on the last page, otherwise opaque to everyone but its maker. */
 export interface Page<Item> {
@@ -113,11 +113,12 @@ export interface InventoryView {
   workload(id: string): WorkloadView | null;
 }
 
-/** Read side of the documents in force: synchronous, from memory. Documents are the policy package's parsed documents. */
-export interface DocumentView<Document> {
+/** Read side of the documents in force: synchronous, from memory. */
+export interface PolicyView {
+  /** Immutable; another object after every change. */
+  policySet(): PolicySet;
   /** Revision of the newest change of any document. */
   revision(): number;
-  documents(): readonly Document[];
   /** Called after a change is durable, with the revision that made it. */
   onChange(listener: (revision: number) => void): Unsubscribe;
 }

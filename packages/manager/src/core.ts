@@ -1,0 +1,73 @@
+/** The stores and the state over them: everything of a manager that needs no network. */
+import { mkdirSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { AuditLog } from './audit/audit-log.ts';
+import { openAuditSigner } from './audit/signer.ts';
+import { openAuthority } from './hosts/authority.ts';
+import { Enrolment } from './hosts/enrolment.ts';
+import { Presence } from './hosts/presence.ts';
+import { Divergences } from './inventory/divergences.ts';
+import { Inventory } from './inventory/inventory.ts';
+import { Batches } from './link/batches.ts';
+import { Policies } from './policies/policies.ts';
+import { Committer } from './store/committer.ts';
+import { lockDirectory } from './store/lock.ts';
+import { openSqliteLedger } from './store/sqlite-ledger.ts';
+import { openSqliteStreams } from './store/sqlite-streams.ts';
+import type { Authority, CertificateLifetimes } from './hosts/authority.ts';
+import type { Streams } from './services.ts';
+
+export interface CoreOptions {
+  readonly dataDirectory: string;
+  readonly nowMs: () => number;
+  readonly lifetimes: CertificateLifetimes;
+}
+
+export interface Core extends AsyncDisposable {
+  readonly streams: Streams;
+  readonly committer: Committer;
+  readonly presence: Presence;
+  readonly policies: Policies;
+  readonly inventory: Inventory;
+  readonly divergences: Divergences;
+  readonly batches: Batches;
+  readonly authority: Authority;
+  readonly enrolment: Enrolment;
+  readonly audit: AuditLog;
+}
+
+/** Makes what is missing: directory, stores, authority, keys. Throws when another manager has the directory. */
+export async function openCore({ dataDirectory, nowMs, lifetimes }: CoreOptions): Promise<Core> {
+  mkdirSync(dataDirectory, { recursive: true, mode: 0o700 });
+  await using opened = new AsyncDisposableStack();
+  opened.use(lockDirectory(dataDirectory));
+  const streams = opened.use(openSqliteStreams(join(dataDirectory, 'streams.sqlite'), nowMs));
+  const ledger = openSqliteLedger(join(dataDirectory, 'ledger.sqlite'));
+  const committer = opened.use(await Committer.open(ledger, nowMs));
+  const presence = await Presence.open(streams, nowMs);
+  const confirmedRevision = () => {
+    const enrolled = [...committer.state.hosts.hosts.values()].filter((entry) => entry.revoked === null);
+    return presence.confirmedRevision(enrolled.map((entry) => entry.host));
+  };
+  const policies = new Policies(committer, confirmedRevision);
+  const inventory = new Inventory(committer, policies, confirmedRevision);
+  const signer = openAuditSigner(join(dataDirectory, 'audit.key'));
+  const audit = await AuditLog.open(committer, { streams, signer, writer: hostname(), nowMs });
+  const authority = await openAuthority(dataDirectory, nowMs, lifetimes);
+  const owned = opened.move();
+  return {
+    streams,
+    committer,
+    presence,
+    policies,
+    inventory,
+    divergences: await Divergences.open(streams),
+    batches: new Batches(streams),
+    authority,
+    enrolment: new Enrolment(committer, authority, nowMs),
+    audit,
+    // In reverse order of opening: the ledger before the streams, so that the audit's last lines are written.
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}

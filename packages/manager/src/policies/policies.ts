@@ -1,0 +1,279 @@
+/**
+ * The documents in force as policy: taken whole or not at all, through the ledger. Follows every batch, so that the set in memory is
+ * always that of the newest revision.
+ */
+import {
+  changePolicySet,
+  conditionFault,
+  documentKey,
+  emptyPolicySet,
+  labelKeyFault,
+  labelValueFault,
+  membershipOf,
+  parseDocument,
+  segmentsOf,
+} from '@bulkhead/policy';
+import { planIdentities } from '../inventory/identities.ts';
+import { documentKeyText } from '../store/commands.ts';
+import { labelKeysOf } from './label-keys.ts';
+import { scopeProblems } from './scope.ts';
+import type { Document, Labels, PolicySet, Problem } from '@bulkhead/policy';
+import type { Actor, PolicyView, Unsubscribe } from '../services.ts';
+import type { PolicyReader } from '../inventory/inventory.ts';
+import type { Committer, Proposed } from '../store/committer.ts';
+import type { Command, DocumentKey, StoredDocument } from '../store/commands.ts';
+import type { State } from '../store/state.ts';
+
+/** Most documents of one apply, and in force. */
+export const documentsPerApplyMax = 10_000;
+export const documentsMax = 200_000;
+/** Label sets whose segments are remembered. */
+const segmentsCacheMax = 50_000;
+
+export interface ApplyRequest {
+  readonly documents: readonly {
+    readonly value: unknown;
+    readonly file?: string | undefined;
+    readonly index?: number | undefined;
+  }[];
+  readonly removed: readonly DocumentKey[];
+  /** Judge and say what would change, and change nothing. */
+  readonly dryRun: boolean;
+}
+
+export interface DocumentChange {
+  readonly kind: string;
+  readonly name: string;
+  readonly change: 'created' | 'changed' | 'unchanged' | 'removed';
+  readonly before: Document | null;
+  readonly after: Document | null;
+}
+
+export type ApplyResult =
+  | {
+      readonly kind: 'applied';
+      readonly changes: readonly DocumentChange[];
+      /** Workloads that get another identity, since other labels count now. */
+      readonly relabelled: number;
+      /** Revision that made it so; of a dry run, the present one. */
+      readonly revision: number;
+    }
+  | { readonly kind: 'refused'; readonly problems: readonly Problem[] }
+  | { readonly kind: 'out-of-scope'; readonly problems: readonly Problem[] };
+
+type Planned =
+  | {
+      readonly kind: 'planned';
+      readonly after: PolicySet;
+      readonly changes: readonly DocumentChange[];
+      readonly commands: readonly Command[];
+      readonly relabelled: number;
+    }
+  | Exclude<ApplyResult, { kind: 'applied' }>;
+
+export class Policies implements PolicyReader, PolicyView {
+  readonly #committer: Committer;
+  readonly #confirmedRevision: () => number;
+  readonly #listeners = new Set<(revision: number) => void>();
+  readonly #segments = new Map<string, readonly string[]>();
+  #set: PolicySet = emptyPolicySet;
+  #keys: ReadonlySet<string> = new Set();
+  /** What a proposal of ours resolved, so that its own commit need not resolve it again. */
+  #candidate: { readonly command: Command; readonly set: PolicySet } | null = null;
+
+  constructor(committer: Committer, confirmedRevision: () => number) {
+    this.#committer = committer;
+    this.#confirmedRevision = confirmedRevision;
+    const stored = [...committer.state.documents.entries.values()].map((entry) => entry.document);
+    this.#advance(this.#resolveStored(stored, []));
+    committer.onCommit((sequence, batch) => {
+      for (const command of batch.commands) {
+        if (command.kind === 'documents') this.#follow(command, sequence);
+      }
+    });
+  }
+
+  policySet(): PolicySet {
+    return this.#set;
+  }
+
+  revision(): number {
+    return this.#committer.state.documents.revision;
+  }
+
+  onChange(listener: (revision: number) => void): Unsubscribe {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  labelKeys(): ReadonlySet<string> {
+    return this.#keys;
+  }
+
+  segmentsOf(labels: Labels): readonly string[] {
+    const text = JSON.stringify(labels);
+    let names = this.#segments.get(text);
+    if (names === undefined) {
+      names = segmentsOf(this.#set, labels).map((segment) => segment.name);
+      if (this.#segments.size >= segmentsCacheMax) this.#segments.clear();
+      this.#segments.set(text, names);
+    }
+    return names;
+  }
+
+  /** Segments whose labels a workload claims and whose binding it does not prove. */
+  unprovenClaims(labels: Labels): readonly { readonly segment: string; readonly why: string }[] {
+    return [...this.#set.segments.values()].flatMap((segment) => {
+      const membership = membershipOf(segment, labels);
+      return membership.kind === 'unproven' ? [{ segment: segment.name, why: membership.why }] : [];
+    });
+  }
+
+  labelFault(key: string, value: string): string | null {
+    return labelKeyFault(key) ?? labelValueFault(key, value);
+  }
+
+  /** All of it or nothing. Two at once: the second is judged against what the first made. */
+  async apply(actor: Actor, by: string, request: ApplyRequest): Promise<ApplyResult> {
+    const parsed = parseAll(request);
+    if (parsed.kind === 'refused') return parsed;
+    if (request.dryRun) {
+      const planned = this.#plan(this.#committer.state, actor, parsed.documents, request.removed);
+      if (planned.kind !== 'planned') return planned;
+      const { changes, relabelled } = planned;
+      return { kind: 'applied', changes, relabelled, revision: this.#committer.state.revision };
+    }
+    const { result, revision } = await this.#committer.commit(by, (state): Proposed<Planned> => {
+      const planned = this.#plan(state, actor, parsed.documents, request.removed);
+      if (planned.kind !== 'planned') return { commands: [], result: planned };
+      const command = planned.commands.find((other) => other.kind === 'documents');
+      this.#candidate = command === undefined ? null : { command, set: planned.after };
+      return { commands: planned.commands, result: planned };
+    });
+    if (result.kind !== 'planned') return result;
+    return { kind: 'applied', changes: result.changes, relabelled: result.relabelled, revision };
+  }
+
+  #plan(state: State, actor: Actor, documents: readonly Document[], removed: readonly DocumentKey[]): Planned {
+    const changes = changesOf(this.#set, documents, removed);
+    const missing = changes.filter((change) => change.before === null && change.after === null);
+    if (missing.length > 0) {
+      const problems = missing.map(({ kind, name }) => ({
+        path: '',
+        reason: 'there is no such document',
+        document: `${kind}/${name}`,
+      }));
+      return { kind: 'refused', problems };
+    }
+    const outside = scopeProblems(actor.scope, changes, this.#set);
+    if (outside.length > 0) return { kind: 'out-of-scope', problems: outside };
+    const resolved = changePolicySet(this.#set, { set: documents, removed }, { checkCondition: conditionFault });
+    if (resolved.kind === 'refused') return resolved;
+    const after = resolved.policySet;
+    if (after.documents.size > documentsMax) {
+      return {
+        kind: 'refused',
+        problems: [{ path: '', reason: `there would be more than ${documentsMax} documents` }],
+      };
+    }
+    const effective = changes.filter((change) => change.change !== 'unchanged');
+    if (effective.length === 0) return { kind: 'planned', after, changes, commands: [], relabelled: 0 };
+    const split = splitIdentities(state, labelKeysOf(after), this.#keys, this.#confirmedRevision());
+    if (split === null)
+      return { kind: 'refused', problems: [{ path: '', reason: 'there is no identity left for the label sets' }] };
+    const command: Command = {
+      kind: 'documents',
+      set: effective.flatMap(({ after: document }) =>
+        document === null ? [] : [document as unknown as StoredDocument],
+      ),
+      removed: effective.filter(({ after: document }) => document === null).map(({ kind, name }) => ({ kind, name })),
+    };
+    return { kind: 'planned', after, changes, commands: [...split.commands, command], relabelled: split.relabelled };
+  }
+
+  /** Brings the set to what a batch made, whoever wrote it. */
+  #follow(command: Extract<Command, { kind: 'documents' }>, sequence: number): void {
+    const ours = this.#candidate?.command === command ? this.#candidate.set : null;
+    this.#candidate = null;
+    this.#advance(ours ?? this.#resolveStored(command.set, command.removed));
+    for (const listener of this.#listeners) listener(sequence);
+  }
+
+  #advance(set: PolicySet): void {
+    this.#set = set;
+    this.#keys = labelKeysOf(set);
+    this.#segments.clear();
+  }
+
+  /** What the ledger holds was checked before it went in; if it does not resolve, this is another version's ledger. */
+  #resolveStored(set: readonly StoredDocument[], removed: readonly DocumentKey[]): PolicySet {
+    const documents = set.map((value) => {
+      const parsed = parseDocument(value, {});
+      if (parsed.kind === 'ok') return parsed.document;
+      throw new Error(`The ledger holds a document that this version refuses: ${JSON.stringify(parsed.problems)}`);
+    });
+    const resolved = changePolicySet(this.#set, { set: documents, removed }, { checkCondition: () => null });
+    if (resolved.kind === 'ok') return resolved.policySet;
+    throw new Error(`The ledger holds documents that this version refuses: ${JSON.stringify(resolved.problems)}`);
+  }
+}
+
+type ParsedAll =
+  | { readonly kind: 'ok'; readonly documents: readonly Document[] }
+  | Extract<ApplyResult, { kind: 'refused' }>;
+
+function parseAll(request: ApplyRequest): ParsedAll {
+  if (request.documents.length + request.removed.length > documentsPerApplyMax) {
+    return {
+      kind: 'refused',
+      problems: [{ path: '', reason: `more than ${documentsPerApplyMax} documents in one apply` }],
+    };
+  }
+  const documents: Document[] = [];
+  const problems: Problem[] = [];
+  request.documents.forEach(({ value, file, index }, position) => {
+    const parsed = parseDocument(value, { index: index ?? position, ...(file === undefined ? {} : { file }) });
+    if (parsed.kind === 'ok') documents.push(parsed.document);
+    else problems.push(...parsed.problems);
+  });
+  return problems.length > 0 ? { kind: 'refused', problems } : { kind: 'ok', documents };
+}
+
+function changesOf(
+  set: PolicySet,
+  documents: readonly Document[],
+  removed: readonly DocumentKey[],
+): readonly DocumentChange[] {
+  const given = documents.map((after): DocumentChange => {
+    const before = set.documents.get(documentKey(after)) ?? null;
+    const change =
+      before === null ? 'created' : JSON.stringify(before) === JSON.stringify(after) ? 'unchanged' : 'changed';
+    return { kind: after.kind, name: after.metadata.name, change, before, after };
+  });
+  const gone = removed.map((key): DocumentChange => {
+    return { ...key, change: 'removed', before: set.documents.get(documentKeyText(key)) ?? null, after: null };
+  });
+  return [...given, ...gone];
+}
+
+/** New identities for all workloads when other keys count; null when there are not enough numbers. */
+function splitIdentities(
+  state: State,
+  keys: ReadonlySet<string>,
+  before: ReadonlySet<string>,
+  confirmedRevision: number,
+) {
+  if (keys.size === before.size && [...keys].every((key) => before.has(key))) return { commands: [], relabelled: 0 };
+  const governed = [...state.inventory.workloads.values()].filter((entry) => entry.identity !== 0);
+  const wanted = governed.map((entry) => [entry.report.workload, entry.labels] as const);
+  const plan = planIdentities(state.inventory, wanted, keys, confirmedRevision);
+  if (plan.kind === 'exhausted') return null;
+  const moved = governed.flatMap(({ report, identity }) => {
+    const next = plan.identityOf.get(report.workload)!;
+    return next === identity ? [] : [[report.workload, next] as const];
+  });
+  const commands: Command[] = [];
+  if (plan.allocated.length > 0) commands.push({ kind: 'identities-allocated', identities: plan.allocated });
+  if (moved.length > 0) commands.push({ kind: 'identities-assigned', workloads: moved });
+  return { commands, relabelled: moved.length };
+}
