@@ -127,13 +127,13 @@ FAST int still_decided(const struct connection *c, const struct verdict *verdict
   return c->flags & connection_decided && c->rule[0] == verdict->rule[0] && c->rule[1] == verdict->rule[1];
 }
 
-SLOW int refuse(struct __sk_buff *skb, struct packet *p, const struct party *end, const struct verdict *verdict)
+SLOW int tell_refused(struct packet *p, const struct party *end, const struct verdict *verdict)
 {
   struct story story = {.kind = event_deny, .reason = verdict->reason};
   tell_ends(&story, end, verdict);
   count_at(p->slot[0] ? p->slot[0] : p->slot[1], verdict->reason);
   report(p, &story);
-  return verdict->action == action_reject ? answer_reject(skb, p) : TC_ACT_SHOT;
+  return 0;
 }
 
 /* An observed end would have refused or asked: told, not done. */
@@ -229,7 +229,8 @@ SLOW int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, __
       count(counter_events_lost);
     if (c)
       forget(&p->key, c);
-    return refuse(skb, p, j->end, verdict);
+    tell_refused(p, j->end, verdict);
+    return verdict->action == action_reject ? answer_reject(skb, p) : TC_ACT_SHOT;
   }
   if (j->end[~j->side & 1].owner == owner_remote)
     return drop(p, counter_unreachable_remote);

@@ -10,7 +10,12 @@ struct scratch {
   struct punt punt;
   __u8 answer[128];
 };
-MAP(scratch, BPF_MAP_TYPE_PERCPU_ARRAY, 1, 0, __u32, struct scratch);
+/* Opaque to userspace, so that no change here is a change of layout. */
+struct scratch_space {
+  __u64 word[96];
+};
+_Static_assert(sizeof(struct scratch) <= sizeof(struct scratch_space), "scratch fits");
+MAP(scratch, BPF_MAP_TYPE_PERCPU_ARRAY, 1, 0, __u32, struct scratch_space);
 
 FAST struct scratch *scratch_here(void)
 {

@@ -13,11 +13,11 @@
  * interfaces: type 1, flags 0, 4096 entries, 4/4, u32 -> u32
  * pendings: type 1, flags 0, 16384 entries, 40/16, struct{low@0 u8[16]; high@128 u8[16]; low_port@256 u16; high_port@272 u16; protocol@288 u8; padding@296 u8[3]} 40 -> struct{at_ns@0 u64; id@64 u32; padding@96 u32} 16
  * port_nodes: type 2, flags 0, 131072 entries, 4/128, u32 -> struct{bound@0 u32[15]; padding@480 u32; next@512 u32[16]} 128
- * punts: type 1, flags 0, 16384 entries, 4/104, u32 -> struct{at_ns@0 u64; word@64 u64[2]; slot@192 u32[2]; identity@256 u32[2]; rule@320 u32[2]; generation@384 u32[2]; source@448 u8[16]; destination@576 u8[16]; source_port@704 u16; destination_port@720 u16; protocol@736 u8; reason@744 u8; from_outside@752 u8; from_responder@760 u8; outcome@768 u32; padding2@800 u32} 104
+ * punts: type 1, flags 0, 16384 entries, 4/104, u32 -> struct{at_ns@0 u64; word@64 u64[2]; slot@192 u32[2]; identity@256 u32[2]; rule@320 u32[2]; generation@384 u32[2]; source@448 u8[16]; destination@576 u8[16]; source_port@704 u16; destination_port@720 u16; protocol@736 u8; reason@744 u8; from_outside@752 u8; from_responder@760 u8; outcome@768 u32; holder_slot@800 u32} 104
  * rows: type 1, flags 1, 1048576 entries, 8/4, struct{ruleset_direction@0 u32; peer@32 u32} 8 -> u32
  * runtime: type 2, flags 0, 1 entries, 4/8, u32 -> struct{recycle_at_ns@0 u64} 8
  * schema: type 2, flags 0, 1 entries, 4/184, u32 -> struct{event@0 struct{at_ns@0 u64; kind@64 enum32; reason@96 enum32; slot@128 u32[2]; identity@192 u32[2]; rule@256 u32[2]; revision@320 u32; length@352 u32; source@384 u8[16]; destination@512 u8[16]; source_port@640 u16; destination_port@656 u16; protocol@672 u8; tcp_state@680 u8; flags@688 u8; observed@696 u8; first_seen_ns@704 u64; packets@768 u64[2]; bytes@896 u64[2]} 128; limit@1024 enum32; idle_ms@1056 enum32; mark@1088 enum32; endpoint_state@1120 enum32; endpoint_kind@1152 enum32; owner_kind@1184 enum32; action@1216 enum32; verdict_bits@1248 enum32; tcp_state@1280 enum32; connection_flag@1312 enum32; punt_reason@1344 enum32; punt_verb@1376 enum32; punt_outcome@1408 enum32} 184
- * scratch: type 6, flags 0, 1 entries, 4/120, u32 -> struct{word@0 u64[2]; last_seen_ns@128 u64; idle_ns@192 u64; packets@256 u64[2]; bytes@384 u64[2]; slot@512 u32[2]; originator_is_high@576 u8; state@584 u8; flags@592 u8; padding@600 u8; sequence@608 u32; fin_end@640 u32[2]; identity@704 u32[2]; rule@768 u32[2]; first_seen_ns@832 u64; revision@896 u32; padding2@928 u32} 120
+ * scratch: type 6, flags 0, 1 entries, 4/768, u32 -> struct{word@0 u64[96]} 768
  * usage: type 2, flags 1024, 4096 entries, 4/64, u32 -> struct{connections@0 u64[2]; punts@128 u64; punt_bucket@192 u64; refusal_event_bucket@256 u64; connection_event_bucket@320 u64; answer_bucket@384 u64; events_suppressed@448 u64} 64
  */
 import {
@@ -28,7 +28,7 @@ import {
 } from '../address.ts';
 
 /** Hash of the layout of all maps. Objects with another layout do not fit these codecs. */
-export const layout = '1bec15c55c2288a1';
+export const layout = 'f4d3faf6e45ee92e';
 export const mapNames = ['addresses', 'cidrs', 'config', 'connections', 'counters', 'endpoint_counters', 'endpoints', 'events', 'fragments', 'interfaces', 'pendings', 'port_nodes', 'punts', 'rows', 'runtime', 'schema', 'scratch', 'usage'] as const;
 export type MapName = (typeof mapNames)[number];
 
@@ -465,7 +465,7 @@ export function writePortNode(view: DataView, at: number, fields: PortNodeFields
 }
 
 /** `struct punt`: size and offsets in bytes. */
-export const puntLayout = { size: 104, atNs: 0, word: 8, slot: 24, identity: 32, rule: 40, generation: 48, source: 56, destination: 72, sourcePort: 88, destinationPort: 90, protocol: 92, reason: 93, fromOutside: 94, fromResponder: 95, outcome: 96 } as const;
+export const puntLayout = { size: 104, atNs: 0, word: 8, slot: 24, identity: 32, rule: 40, generation: 48, source: 56, destination: 72, sourcePort: 88, destinationPort: 90, protocol: 92, reason: 93, fromOutside: 94, fromResponder: 95, outcome: 96, holderSlot: 100 } as const;
 export interface PuntFields {
   readonly atNs: bigint;
   readonly word: readonly [bigint, bigint];
@@ -482,6 +482,7 @@ export interface PuntFields {
   readonly fromOutside: number;
   readonly fromResponder: number;
   readonly outcome: number;
+  readonly holderSlot: number;
 }
 export function readPunt(view: DataView, at: number): PuntFields {
   return {
@@ -500,6 +501,7 @@ export function readPunt(view: DataView, at: number): PuntFields {
     fromOutside: view.getUint8(at + 94),
     fromResponder: view.getUint8(at + 95),
     outcome: view.getUint32(at + 96, true),
+    holderSlot: view.getUint32(at + 100, true),
   };
 }
 export function writePunt(view: DataView, at: number, fields: PuntFields): void {
@@ -523,7 +525,7 @@ export function writePunt(view: DataView, at: number, fields: PuntFields): void 
   view.setUint8(at + 94, fields.fromOutside);
   view.setUint8(at + 95, fields.fromResponder);
   view.setUint32(at + 96, fields.outcome, true);
-  for (let index = 0; index < 4; index++) view.setUint8(at + 100 + index, 0);
+  view.setUint32(at + 100, fields.holderSlot, true);
 }
 
 /** `struct row_key`: size and offsets in bytes. */
@@ -555,6 +557,20 @@ export function readRuntime(view: DataView, at: number): RuntimeFields {
 }
 export function writeRuntime(view: DataView, at: number, fields: RuntimeFields): void {
   view.setBigUint64(at + 0, fields.recycleAtNs, true);
+}
+
+/** `struct scratch_space`: size and offsets in bytes. */
+export const scratchSpaceLayout = { size: 768, word: 0 } as const;
+export interface ScratchSpaceFields {
+  readonly word: readonly bigint[];
+}
+export function readScratchSpace(view: DataView, at: number): ScratchSpaceFields {
+  return {
+    word: Array.from({ length: 96 }, (_, index) => view.getBigUint64(at + 0 + index * 8, true)),
+  };
+}
+export function writeScratchSpace(view: DataView, at: number, fields: ScratchSpaceFields): void {
+  for (let index = 0; index < 96; index++) view.setBigUint64(at + 0 + index * 8, fields.word[index]!, true);
 }
 
 /** `struct usage`: size and offsets in bytes. */
