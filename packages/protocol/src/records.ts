@@ -5,13 +5,8 @@
 import { z } from 'zod';
 import { flowParty, flowRecord } from './link.ts';
 
-/** Most rows of one page. */
-export const pageMax = 1000;
-/** How a list is paged: an opaque cursor from the page before, and how many rows at most. */
-export const pageQuery = {
-  cursor: z.string().max(512).optional(),
-  limit: z.coerce.number().int().min(1).max(pageMax).default(100),
-};
+/** Numbers come from queries as text; clients may give either. */
+const queryNumber = z.coerce.number<number | string>();
 
 /** One side of a stored flow or question: as sent, plus name, labels and segments at that moment. */
 export const storedParty = z.strictObject({
@@ -39,14 +34,14 @@ export const flowFilter = z.strictObject({
   address: z.string().max(45).optional(),
   host: z.string().max(253).optional(),
   verdict: z.enum(['allow', 'deny', 'reject']).optional(),
-  protocol: z.coerce.number().int().min(0).max(255).optional(),
+  protocol: queryNumber.pipe(z.int().min(0).max(255)).optional(),
   /** Destination port. */
-  port: z.coerce.number().int().min(0).max(65_535).optional(),
+  port: queryNumber.pipe(z.int().min(0).max(65_535)).optional(),
   /** Part of the egress or ingress reason. */
   reason: z.string().max(600).optional(),
   dropReason: z.string().max(64).optional(),
-  sinceMs: z.coerce.number().optional(),
-  untilMs: z.coerce.number().optional(),
+  sinceMs: queryNumber.optional(),
+  untilMs: queryNumber.optional(),
 });
 export type FlowFilter = z.infer<typeof flowFilter>;
 
@@ -87,6 +82,6 @@ export const questionFilter = z.strictObject({
   workload: z.string().max(253).optional(),
   segment: z.string().max(253).optional(),
   host: z.string().max(253).optional(),
-  sinceMs: z.coerce.number().optional(),
+  sinceMs: queryNumber.optional(),
 });
 export type QuestionFilter = z.infer<typeof questionFilter>;
