@@ -44,3 +44,12 @@ export type { Dependency } from './conditions/environment.ts';
 export { type ConditionFacts, conditionEnvironment, type PartyFacts, type TimeFacts } from './conditions/facts.ts';
 export type { ConditionProblem } from './conditions/syntax.ts';
 export { type ZoneClock, zoneClock } from './conditions/zone.ts';
+export { type Compiler, createCompiler } from './compile/compiler.ts';
+export type {
+  CidrChange,
+  CompilerChange,
+  CompilerUpdate,
+  DirectionChange,
+  RowChange,
+  SubjectChange,
+} from './compile/update.ts';

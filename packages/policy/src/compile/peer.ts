@@ -1,0 +1,41 @@
+import type { IdentityId, Labels, PeerId } from '../model.ts';
+import type { PeerSet } from './peer-set.ts';
+import type { Prefix } from '../select/prefix.ts';
+
+/** Whatever a row of the tables can be about. What it is a member of decides its table, and nothing else does. */
+export interface PeerEntry {
+  readonly peer: PeerId;
+  readonly kind: 'identity' | 'host' | 'world' | 'cidr' | 'others';
+  readonly groups: Set<Group>;
+}
+
+export interface IdentityEntry extends PeerEntry {
+  readonly peer: PeerId & IdentityId;
+  labels: Labels;
+}
+
+export interface CidrEntry extends PeerEntry {
+  readonly prefix: Prefix;
+  /** How many networks of active groups name this prefix. */
+  uses: number;
+}
+
+/** Peers that one peer of a rule selects. Peer sets are unions of groups, and share them. */
+export interface Group {
+  readonly key: string;
+  readonly members: Set<PeerEntry>;
+  readonly peerSets: Set<PeerSet>;
+}
+
+/** Told of every peer that enters or leaves a group after the group was made. */
+export type MembershipListener = (entry: PeerEntry, group: Group) => void;
+
+export function joinGroup(entry: PeerEntry, group: Group): void {
+  entry.groups.add(group);
+  group.members.add(entry);
+}
+
+export function leaveGroup(entry: PeerEntry, group: Group): void {
+  entry.groups.delete(group);
+  group.members.delete(entry);
+}

@@ -1,0 +1,224 @@
+import type { PortRange, PortTable, SideVerdict } from '../model.ts';
+import type { PortSpan } from '../resolve/rule.ts';
+import { reasonText } from '../resolve/reason.ts';
+
+/** A verdict with the number that stands for it in the keys of port tables. */
+export interface NumberedVerdict {
+  readonly number: number;
+  readonly verdict: SideVerdict;
+}
+
+/** What one rule says about ports, in the order of precedence. `verdict: null` passes to the next tier. */
+export interface Layer {
+  /** Layers of one tier stand together. */
+  readonly tier: string;
+  readonly ports: readonly PortSpan[] | null;
+  readonly verdict: NumberedVerdict | null;
+}
+
+interface Counted<Item> {
+  readonly item: Item;
+  uses: number;
+}
+
+/** Keeps one object per content while somebody uses it. What nobody uses lives until `sweep`, so that it may be used again. */
+class Interned<Item> {
+  readonly #byKey = new Map<string, Counted<Item>>();
+  readonly #idle = new Set<string>();
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  /** The item of that key, made where there is none. */
+  intern(key: string, make: () => Item): Item {
+    let counted = this.#byKey.get(key);
+    if (counted === undefined) {
+      counted = { item: make(), uses: 0 };
+      this.#byKey.set(key, counted);
+      this.#idle.add(key);
+    }
+    return counted.item;
+  }
+
+  hold(key: string): void {
+    this.#counted(key).uses++;
+  }
+
+  release(key: string): void {
+    const counted = this.#counted(key);
+    counted.uses--;
+    if (counted.uses === 0) this.#idle.add(key);
+  }
+
+  sweep(): void {
+    for (const key of this.#idle) if (this.#counted(key).uses === 0) this.#byKey.delete(key);
+    this.#idle.clear();
+  }
+
+  #counted(key: string): Counted<Item> {
+    const counted = this.#byKey.get(key);
+    if (counted === undefined) throw new Error(`"${key}" was released by everybody and is used again`);
+    return counted;
+  }
+}
+
+/** The verdicts and port tables of one compiler, one object per content. */
+export class PortTables {
+  readonly #verdicts = new Interned<NumberedVerdict>();
+  readonly #tables = new Interned<PortTable>();
+  #verdictsMade = 0;
+
+  get size(): number {
+    return this.#tables.size;
+  }
+
+  /** Holds the verdict until `releaseVerdict`. */
+  holdVerdict(verdict: SideVerdict): NumberedVerdict {
+    const key = verdictKey(verdict);
+    const numbered = this.#verdicts.intern(key, () => ({ number: ++this.#verdictsMade, verdict }));
+    this.#verdicts.hold(key);
+    return numbered;
+  }
+
+  releaseVerdict({ verdict }: NumberedVerdict): void {
+    this.#verdicts.release(verdictKey(verdict));
+  }
+
+  /** The table of the layers, of which the last speaks about everything. It lives until the next sweep unless somebody holds it. */
+  table(layers: readonly Layer[]): PortTable {
+    const { ranges, otherwise } = portFunction(layers);
+    const parts = ranges.map(({ protocol, from, to, verdict }) => `${protocol}:${from}-${to}=${verdict.number}`);
+    const key = [otherwise.number, ...parts].join(';');
+    return this.#tables.intern(key, () => ({
+      key,
+      ranges: ranges.map((range): PortRange => ({ ...range, verdict: range.verdict.verdict })),
+      otherwise: otherwise.verdict,
+    }));
+  }
+
+  hold(table: PortTable): void {
+    this.#tables.hold(table.key);
+  }
+
+  release(table: PortTable): void {
+    this.#tables.release(table.key);
+  }
+
+  sweep(): void {
+    this.#tables.sweep();
+    this.#verdicts.sweep();
+  }
+}
+
+function verdictKey({ action, reason, terms }: SideVerdict): string {
+  return `${action} ${reasonText(reason)} ${terms ?? ''}`;
+}
+
+interface NumberedRange extends PortSpan {
+  readonly verdict: NumberedVerdict;
+}
+
+function portFunction(layers: readonly Layer[]): { ranges: NumberedRange[]; otherwise: NumberedVerdict } {
+  const reachable = reachableLayers(layers);
+  const otherwise = reachable.find(({ ports, verdict }) => ports === null && verdict !== null)?.verdict;
+  if (otherwise == null) throw new Error('the last layer of a port table must speak about everything');
+  const protocols = new Set(reachable.flatMap(({ ports }) => (ports ?? []).map(({ protocol }) => protocol)));
+  const ranges = [...protocols]
+    .sort((a, b) => a - b)
+    .flatMap((protocol) => protocolRanges(protocol, reachable, otherwise));
+  return { ranges, otherwise };
+}
+
+/**
+ * Without what cannot be reached: what stands in its tier behind a layer about everything, and all that stands behind one with a
+ * verdict, unless its tier passed on some ports before.
+ */
+function reachableLayers(layers: readonly Layer[]): Layer[] {
+  const reachable: Layer[] = [];
+  let closedTier: string | null = null;
+  let passingTier: string | null = null;
+  for (const layer of layers) {
+    if (layer.tier === closedTier) continue;
+    reachable.push(layer);
+    if (layer.verdict === null) passingTier = layer.tier;
+    if (layer.ports !== null) continue;
+    if (layer.tier !== passingTier) break;
+    closedTier = layer.tier;
+  }
+  return reachable;
+}
+
+const portMax = 65_535;
+
+/**
+ * Paints the layers over the protocol's ports, the first layer first and each only where nothing is painted yet. The ports are cut
+ * at the ends of all spans into pieces; `next` skips over painted ones (union-find), so that every piece is painted once.
+ */
+function protocolRanges(protocol: number, layers: readonly Layer[], otherwise: NumberedVerdict): NumberedRange[] {
+  const starts = pieceStarts(protocol, layers);
+  const pieceOf = new Map(starts.map((start, piece) => [start, piece]));
+  const painted: (NumberedVerdict | undefined)[] = Array.from({ length: starts.length });
+  const passedIn: (string | undefined)[] = Array.from({ length: starts.length });
+  const next = Array.from({ length: starts.length + 1 }, (_, piece) => piece);
+
+  for (const { tier, ports, verdict } of layers) {
+    for (const span of ports ?? [{ protocol, from: 0, to: portMax }]) {
+      if (span.protocol !== protocol) continue;
+      const end = pieceOf.get(span.to + 1) ?? starts.length;
+      for (let piece = unpainted(next, pieceOf.get(span.from)!); piece < end; piece = unpainted(next, piece + 1)) {
+        if (passedIn[piece] === tier) continue;
+        if (verdict === null) {
+          passedIn[piece] = tier;
+        } else {
+          painted[piece] = verdict;
+          next[piece] = piece + 1;
+        }
+      }
+    }
+  }
+  return joinedRanges(protocol, starts, painted, otherwise);
+}
+
+function pieceStarts(protocol: number, layers: readonly Layer[]): number[] {
+  const starts = new Set([0]);
+  for (const { ports } of layers) {
+    for (const span of ports ?? []) {
+      if (span.protocol !== protocol) continue;
+      starts.add(span.from);
+      if (span.to < portMax) starts.add(span.to + 1);
+    }
+  }
+  return [...starts].sort((a, b) => a - b);
+}
+
+/** The first unpainted piece from here on; paths are halved on the way. */
+function unpainted(next: number[], from: number): number {
+  let piece = from;
+  while (next[piece]! !== piece) {
+    next[piece] = next[next[piece]!]!;
+    piece = next[piece]!;
+  }
+  return piece;
+}
+
+/** Neighbours with one verdict become one range; what is as `otherwise` says is left out. */
+function joinedRanges(
+  protocol: number,
+  starts: readonly number[],
+  painted: readonly (NumberedVerdict | undefined)[],
+  otherwise: NumberedVerdict,
+): NumberedRange[] {
+  const ranges: NumberedRange[] = [];
+  for (const [piece, from] of starts.entries()) {
+    const verdict = painted[piece];
+    if (verdict === undefined) throw new Error('a piece of the port space was left without a verdict');
+    if (verdict === otherwise) continue;
+    const to = (starts[piece + 1] ?? portMax + 1) - 1;
+    const last = ranges.at(-1);
+    if (last !== undefined && last.verdict === verdict && last.to + 1 === from)
+      ranges[ranges.length - 1] = { ...last, to };
+    else ranges.push({ protocol, from, to, verdict });
+  }
+  return ranges;
+}

@@ -1,0 +1,196 @@
+import { type CompiledDirection, type Direction, type PeerId, type PortTable, reservedIdentity } from '../model.ts';
+import { type Floor, floorLayers } from './floor.ts';
+import { type PeerSet, peerSetHas, type RuleEntry } from './peer-set.ts';
+import type { PeerEntry } from './peer.ts';
+import type { NumberedVerdict, PortTables } from './port-table.ts';
+import { SideRules } from './side-rules.ts';
+import type { DirectionChange, RowChange } from './update.ts';
+
+/** What every side needs to know of the rest, for one round of changes. */
+export interface Round {
+  readonly tables: PortTables;
+  /** Which of two rules comes first. */
+  readonly precedence: (a: RuleEntry, b: RuleEntry) => number;
+  /** Port tables by the rules and the floor that made them; for this round only. */
+  readonly made: Map<string, PortTable>;
+  readonly unknown: NumberedVerdict;
+  readonly others: PeerEntry;
+  readonly host: PeerEntry;
+  /** Every peer there is, `others` and `unknown` not among them. */
+  readonly peers: () => Iterable<PeerEntry>;
+  readonly exists: (entry: PeerEntry) => boolean;
+  /** Identities that no packet was judged by before this round, and those that none will be judged by after it. */
+  readonly identitiesAdded: ReadonlySet<PeerId>;
+  readonly identitiesRemoved: ReadonlySet<PeerId>;
+  /** For each new prefix the peer that its addresses had before, and for each old one the peer that they have now. */
+  readonly coveringBefore: ReadonlyMap<PeerId, PeerId>;
+  readonly coveringNow: ReadonlyMap<PeerId, PeerId>;
+}
+
+export interface SideChange extends DirectionChange {
+  /** See `SubjectChange.flip`. */
+  readonly flip: boolean;
+}
+
+type RowChanges = Map<PeerId, RowChange>;
+
+/** The tables of one subject in one direction. */
+export class Side implements CompiledDirection {
+  readonly direction: Direction;
+  readonly rules: SideRules;
+  readonly #rows = new Map<PeerId, PortTable>();
+  readonly #dirtyPeers = new Set<PeerEntry>();
+  readonly #dirtySets = new Set<PeerSet>();
+  #dirtyAll = true;
+  #others: PortTable | null = null;
+  #floor: Floor;
+
+  constructor(direction: Direction, floor: Floor) {
+    this.direction = direction;
+    this.rules = new SideRules(direction);
+    this.#floor = floor;
+  }
+
+  get rows(): ReadonlyMap<PeerId, PortTable> {
+    return this.#rows;
+  }
+
+  get others(): PortTable {
+    if (this.#others === null) throw new Error('the tables are read before they were made');
+    return this.#others;
+  }
+
+  get floor(): Floor {
+    return this.#floor;
+  }
+
+  set floor(floor: Floor) {
+    this.#floor = floor;
+    this.#dirtyAll = true;
+  }
+
+  get dirty(): boolean {
+    return this.#dirtyAll || this.#dirtyPeers.size > 0 || this.#dirtySets.size > 0;
+  }
+
+  markAll(): void {
+    this.#dirtyAll = true;
+  }
+
+  markPeer(entry: PeerEntry): void {
+    if (entry.kind === 'others') this.#dirtyAll = true;
+    else this.#dirtyPeers.add(entry);
+  }
+
+  markSet(set: PeerSet): void {
+    if (set.everybody) this.#dirtyAll = true;
+    else this.#dirtySets.add(set);
+  }
+
+  release(tables: PortTables): void {
+    for (const table of this.#rows.values()) tables.release(table);
+    if (this.#others !== null) tables.release(this.#others);
+  }
+
+  /** Makes the tables anew where something changed, as little of them as that takes. */
+  settle(round: Round): SideChange {
+    const othersBefore = this.#others;
+    const everything = this.#dirtyAll || [...this.#dirtySets].some((set) => peerSetHas(set, round.others));
+    const changes = everything ? this.#rebuild(round) : this.#patch(round);
+    const others = othersBefore === this.others ? null : { before: othersBefore, after: this.others };
+    const flip = others !== null || this.#verdictChanged(round, changes, everything);
+    this.#dirtyAll = false;
+    this.#dirtyPeers.clear();
+    this.#dirtySets.clear();
+    return { rows: [...changes.values()].filter(({ before, after }) => before !== after), others, flip };
+  }
+
+  /** Only the peers that something happened to. */
+  #patch(round: Round): RowChanges {
+    for (const set of this.#dirtySets) {
+      for (const group of set.groups) for (const member of group.members) this.#dirtyPeers.add(member);
+    }
+    const changes: RowChanges = new Map();
+    for (const entry of this.#dirtyPeers) {
+      const table = round.exists(entry)
+        ? this.#table(round, this.rules.about(entry), entry.kind === 'host')
+        : this.others;
+      this.#setRow(round, entry.peer, table, changes);
+    }
+    return changes;
+  }
+
+  #rebuild(round: Round): RowChanges {
+    const { named, rest } = this.rules.byPeer<PortTable>();
+    const make = (rules: RuleEntry[]): PortTable => this.#table(round, rules, false);
+    const others = (named.get(round.others) ?? rest).made(make);
+    round.tables.hold(others);
+    if (this.#others !== null) round.tables.release(this.#others);
+    this.#others = others;
+
+    const wanted = new Map<PeerId, PortTable>();
+    // Peers that no rule names have the table of `rest`; where that is not `others`, each of them needs a row that says so.
+    const peers = rest.made(make) === others ? named.keys() : round.peers();
+    for (const entry of peers) wanted.set(entry.peer, (named.get(entry) ?? rest).made(make));
+    wanted.delete(round.others.peer);
+    const aboutHost = (named.get(round.host) ?? rest).rules();
+    wanted.set(round.host.peer, this.#table(round, aboutHost, true));
+    wanted.set(unknownPeer, round.tables.table([{ tier: '', ports: null, verdict: round.unknown }]));
+
+    const changes: RowChanges = new Map();
+    for (const peer of this.#rows.keys()) if (!wanted.has(peer)) this.#setRow(round, peer, others, changes);
+    for (const [peer, table] of wanted) this.#setRow(round, peer, table, changes);
+    return changes;
+  }
+
+  /** Keeps a row only where it says something else than `others`. Unchanged peers are noted too: their addresses may have moved. */
+  #setRow(round: Round, peer: PeerId, table: PortTable, changes: RowChanges): void {
+    const before = this.#rows.get(peer) ?? null;
+    const after = table === this.others ? null : table;
+    const earlier = changes.get(peer);
+    changes.set(peer, { peer, before: earlier === undefined ? before : earlier.before, after });
+    if (before === after) return;
+    if (after === null) {
+      this.#rows.delete(peer);
+    } else {
+      round.tables.hold(after);
+      this.#rows.set(peer, after);
+    }
+    if (before !== null) round.tables.release(before);
+  }
+
+  #table(round: Round, rules: readonly RuleEntry[], towardsHost: boolean): PortTable {
+    const { blocked, posture } = this.#floor;
+    if (blocked !== null) return round.tables.table([{ tier: '', ports: null, verdict: blocked }]);
+    const numbers = rules.map(({ number }) => number).sort((a, b) => a - b);
+    const key = `${posture.number}${towardsHost ? this.direction : ''}:${numbers.join(',')}`;
+    let table = round.made.get(key);
+    if (table === undefined) {
+      const layers = rules
+        .toSorted(round.precedence)
+        .map(({ rule, verdict }) => ({ tier: rule.tier, ports: rule.ports, verdict }));
+      table = round.tables.table([...layers, ...floorLayers(this.#floor, towardsHost)]);
+      round.made.set(key, table);
+    }
+    return table;
+  }
+
+  /** Whether a packet that could be judged before this round, by a peer without change of its own, is judged otherwise now. */
+  #verdictChanged(round: Round, changes: RowChanges, everything: boolean): boolean {
+    const { coveringBefore, coveringNow } = round;
+    const old = (peer: PeerId): PortTable => {
+      const change = changes.get(peer);
+      return (change === undefined ? this.#rows.get(peer) : change.before) ?? this.others;
+    };
+    const now = (peer: PeerId): PortTable => this.#rows.get(peer) ?? this.others;
+    const changed = (peer: PeerId): boolean =>
+      !round.identitiesAdded.has(peer) &&
+      !round.identitiesRemoved.has(peer) &&
+      old(coveringBefore.get(peer) ?? peer) !== now(coveringNow.get(peer) ?? peer);
+    if (changes.keys().some(changed)) return true;
+    // A patch has looked at every prefix that matters here; making all anew only at those that have rows.
+    return everything && (coveringBefore.keys().some(changed) || coveringNow.keys().some(changed));
+  }
+}
+
+const unknownPeer = reservedIdentity.unknown as number as PeerId;
