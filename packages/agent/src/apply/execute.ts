@@ -38,13 +38,13 @@ const executors: Executors = {
   },
   'set-rows': ({ mirror }, { ruleset, rows }) => mirror.setRows(ruleset, rows),
   'remove-rows': ({ mirror }, { ruleset, rows }) => mirror.removeRows(ruleset, rows),
-  'set-cidr': ({ kernel, mirror }, { cidr, peer }) => {
-    kernel.maps.setCidrs([{ cidr, peer }]);
-    mirror.cidrs.set(cidr, peer);
+  'set-cidrs': ({ kernel, mirror }, { entries }) => {
+    kernel.maps.setCidrs(entries);
+    for (const { cidr, peer } of entries) mirror.cidrs.set(cidr, peer);
   },
-  'remove-cidr': ({ kernel, mirror }, { cidr }) => {
-    kernel.maps.removeCidrs([cidr]);
-    mirror.cidrs.delete(cidr);
+  'remove-cidrs': ({ kernel, mirror }, { cidrs }) => {
+    kernel.maps.removeCidrs(cidrs);
+    for (const cidr of cidrs) mirror.cidrs.delete(cidr);
   },
   'judge-again': judgeAgain,
 };
@@ -131,9 +131,10 @@ export function failureText(operation: Operation, error: KernelError): string {
     case 'set-address':
     case 'remove-address':
       return `${operation.kind} ${operation.address}: ${error.message}`;
-    case 'set-cidr':
-    case 'remove-cidr':
-      return `${operation.kind} ${operation.cidr}: ${error.message}`;
+    case 'set-cidrs':
+      return `set-cidrs ${operation.entries[0]?.cidr} and ${operation.entries.length - 1} more: ${error.message}`;
+    case 'remove-cidrs':
+      return `remove-cidrs ${operation.cidrs[0]} and ${operation.cidrs.length - 1} more: ${error.message}`;
     case 'judge-again':
       return `judge-again of ${operation.addresses.length} addresses: ${error.message}`;
   }

@@ -190,14 +190,14 @@ export class Reconciler {
       case 'set-address':
         refused.addresses.add(operation.address);
         break;
-      case 'set-cidr':
-        refused.cidrs.add(operation.cidr);
+      case 'set-cidrs':
+        for (const { cidr } of operation.entries) refused.cidrs.add(cidr);
         break;
       case 'set-endpoint':
       case 'remove-endpoint':
       case 'attach':
       case 'remove-address':
-      case 'remove-cidr':
+      case 'remove-cidrs':
       case 'remove-rows':
       case 'judge-again':
         // Nothing can be planned round these: the next round tries them again, and the last one leaves them to the retry.

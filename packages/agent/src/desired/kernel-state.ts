@@ -3,28 +3,24 @@
  * policy, addresses of the machine, and the emergency switch.
  */
 import type { AddressEntry, EndpointState } from '@bulkhead/kernel';
-import { type CompiledDirection, type CompiledSubject, type PortTable, reservedIdentity } from '@bulkhead/policy';
+import { reservedIdentity } from '@bulkhead/policy';
 import type { LocalEndpoint, LocalWorkload } from '../model.ts';
 import type { DesiredKernel, EndpointTarget, RulesetContent } from '../plan/model.ts';
-import type { KernelTable, TableStore } from '../plan/tables.ts';
 import type { Registry } from '../registry/registry.ts';
 import { expectedLabels, type KnownLabels } from './known-labels.ts';
+import type { LocalPolicy } from './policy.ts';
 import type { RuleNumbers } from './rule-numbers.ts';
 import type { DesiredStore } from './store.ts';
 
-/** Compiled policy, whichever way it is computed: the same object for a subject until something of it changes. */
-export interface CompiledPolicy {
-  subject(identity: number): CompiledSubject | undefined;
-  cidrs(): ReadonlyMap<string, number>;
-}
+/** Outer address of a remote host: none, while hosts are not connected by an overlay. */
+const noHost = '::';
 
 export interface KernelStateOptions {
   readonly host: string;
   readonly registry: Registry;
   readonly store: DesiredStore;
-  readonly policy: CompiledPolicy;
+  readonly policy: LocalPolicy;
   readonly rules: RuleNumbers;
-  readonly tables: TableStore;
   readonly knownLabels: KnownLabels;
   readonly closed: RulesetContent;
   /** Addresses of this machine's interfaces. */
@@ -35,8 +31,6 @@ export interface KernelStateOptions {
 
 export class KernelStateBuilder {
   readonly #options: KernelStateOptions;
-  #contents = new Map<CompiledSubject, RulesetContent>();
-  #tables = new WeakMap<PortTable, KernelTable>();
 
   constructor(options: KernelStateOptions) {
     this.#options = options;
@@ -45,28 +39,19 @@ export class KernelStateBuilder {
   /** Numbers of rules are durable when this returns. */
   build(): DesiredKernel {
     const { registry, rules, policy, closed } = this.#options;
-    const endpoints = new Map<number, EndpointTarget>();
-    const contents = new Map<CompiledSubject, RulesetContent>();
-    const byWorkload = Map.groupBy(registry.endpoints(), (endpoint) => endpoint.workload);
-    for (const [id, group] of byWorkload) {
+    const groups = [...Map.groupBy(registry.endpoints(), (endpoint) => endpoint.workload)].map(([id, endpoints]) => {
       const workload = id === null ? undefined : registry.workload(id);
-      const identity = workload === undefined ? undefined : this.identityOf(workload, group);
-      const subject = identity === undefined ? undefined : policy.subject(identity);
-      let content: RulesetContent | null = null;
-      if (subject !== undefined) {
-        content = this.#contents.get(subject) ?? contents.get(subject) ?? this.#contentOf(subject);
-        contents.set(subject, content);
-      }
-      for (const endpoint of group) endpoints.set(endpoint.slot, this.#target(endpoint, workload, identity, content));
+      const identity = workload === undefined ? undefined : this.identityOf(workload, endpoints);
+      return { endpoints, workload, identity };
+    });
+    policy.want(new Set(groups.flatMap(({ identity }) => (identity === undefined ? [] : [identity]))));
+    const targets = new Map<number, EndpointTarget>();
+    for (const { endpoints, workload, identity } of groups) {
+      const content = identity === undefined ? undefined : policy.content(identity);
+      for (const endpoint of endpoints) targets.set(endpoint.slot, this.#target(endpoint, workload, identity, content));
     }
-    this.#contents = contents;
     rules.flush();
-    return { endpoints, addresses: this.#addresses(), cidrs: policy.cidrs(), closed };
-  }
-
-  /** Contents of the last build. */
-  contents(): Iterable<RulesetContent> {
-    return [...this.#contents.values(), this.#options.closed];
+    return { endpoints: targets, addresses: this.#addresses(), cidrs: policy.cidrs(), closed };
   }
 
   /** What the manager said of the workload, or of the same labels before; undefined while nobody knows. */
@@ -81,12 +66,12 @@ export class KernelStateBuilder {
     endpoint: LocalEndpoint,
     workload: LocalWorkload | undefined,
     identity: number | undefined,
-    content: RulesetContent | null,
+    content: RulesetContent | undefined,
   ): EndpointTarget {
     const { slot, ifindex, kind, mac, gatewayMac, ipv4, ipv6, mtu } = endpoint;
     const { connectionsMax, isEnforcing } = this.#options;
     const generation = workload?.generation ?? 0;
-    const isKnown = content !== null;
+    const isKnown = content !== undefined;
     let state: EndpointState = isKnown ? 'governed' : 'held';
     if (endpoint.fenced) state = 'fenced';
     else if (endpoint.mode === 'observe' || !isEnforcing()) state = 'observed';
@@ -95,7 +80,7 @@ export class KernelStateBuilder {
       state,
       identity: isKnown ? identity! : reservedIdentity.unknown,
       firstEpoch: Math.floor(endpoint.createdMs) % 65_536,
-      content,
+      content: content ?? null,
     };
   }
 
@@ -106,7 +91,7 @@ export class KernelStateBuilder {
       // Those of this host come from the registry: what the manager was told may be older than what is attached.
       if (workload.host === host) continue;
       for (const address of workload.addresses) {
-        addresses.set(address, { kind: 'remote', identity: workload.identity, host: '' });
+        addresses.set(address, { kind: 'remote', identity: workload.identity, host: noHost });
       }
     }
     for (const endpoint of registry.endpoints()) {
@@ -117,31 +102,5 @@ export class KernelStateBuilder {
     for (const address of hostAddresses()) addresses.set(address, { kind: 'host' });
     for (const address of registry.hostAddresses()) addresses.set(address, { kind: 'host' });
     return addresses;
-  }
-
-  #contentOf(subject: CompiledSubject): RulesetContent {
-    const rowsOf = ({ rows, others }: CompiledDirection): ReadonlyMap<number, KernelTable> => {
-      const result = new Map<number, KernelTable>([[reservedIdentity.any, this.#table(others)]]);
-      for (const [peer, table] of rows) result.set(peer, this.#table(table));
-      return result;
-    };
-    return { egress: rowsOf(subject.egress), ingress: rowsOf(subject.ingress) };
-  }
-
-  #table(table: PortTable): KernelTable {
-    const known = this.#tables.get(table);
-    if (known !== undefined) return known;
-    const { rules, tables } = this.#options;
-    const made = tables.intern({
-      ranges: table.ranges.map(({ protocol, from, to, verdict }) => ({
-        protocol,
-        from,
-        to,
-        verdict: { action: verdict.action, rule: rules.numberOf(verdict.reason) },
-      })),
-      otherwise: { action: table.otherwise.action, rule: rules.numberOf(table.otherwise.reason) },
-    });
-    this.#tables.set(table, made);
-    return made;
   }
 }

@@ -56,6 +56,11 @@ export interface RowTarget {
   readonly table: KernelTable;
 }
 
+export interface CidrEntry {
+  readonly cidr: string;
+  readonly peer: number;
+}
+
 export type Operation =
   | { readonly kind: 'set-endpoint'; readonly entry: EndpointEntry }
   | { readonly kind: 'remove-endpoint'; readonly slot: number }
@@ -73,8 +78,9 @@ export type Operation =
       readonly ruleset: number;
       readonly rows: readonly { readonly direction: KernelDirection; readonly peer: number }[];
     }
-  | { readonly kind: 'set-cidr'; readonly cidr: string; readonly peer: number }
-  | { readonly kind: 'remove-cidr'; readonly cidr: string }
+  /** In this order. */
+  | { readonly kind: 'set-cidrs'; readonly entries: readonly CidrEntry[] }
+  | { readonly kind: 'remove-cidrs'; readonly cidrs: readonly string[] }
   /** The peers of these addresses changed: live connections with them are judged again. */
   | { readonly kind: 'judge-again'; readonly addresses: readonly string[] };
 

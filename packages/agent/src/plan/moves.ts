@@ -2,7 +2,7 @@
 import type { AddressEntry, EndpointEntry } from '@bulkhead/kernel';
 import { reservedIdentity } from '@bulkhead/policy';
 import type { PeerMove } from './contents.ts';
-import type { ActualKernel, DesiredKernel, Operation } from './model.ts';
+import type { ActualKernel, CidrEntry, DesiredKernel, Operation } from './model.ts';
 import { prefixLength, PrefixTable } from './prefixes.ts';
 
 export interface Moves {
@@ -35,9 +35,10 @@ export function peerOf(
 }
 
 export function movesBetween(actual: ActualKernel, desired: DesiredKernel): Moves {
-  const networks = networkOperations(actual.cidrs, desired.cidrs);
+  const networks = networkChanges(actual.cidrs, desired.cidrs);
   const changed = changedAddresses(actual.addresses, desired.addresses);
-  if (networks.length === 0 && changed.length === 0) return { operations: [], moves: [], addresses: [] };
+  if (networks.set.length + networks.removed.length + changed.length === 0)
+    return { operations: [], moves: [], addresses: [] };
   const [before, after] = [new PrefixTable(actual.cidrs), new PrefixTable(desired.cidrs)];
   const identityBefore = (slot: number): number | undefined => visibleIdentity(actual.endpoints.get(slot));
   const identityAfter = (slot: number): number | undefined => desired.endpoints.get(slot)?.identity;
@@ -57,11 +58,11 @@ export function movesBetween(actual: ActualKernel, desired: DesiredKernel): Move
     if (entry === undefined) remove.push({ kind: 'remove-address', address });
     else set.push({ kind: 'set-address', address, entry });
   }
-  for (const { cidr } of networks) {
+  for (const cidr of [...networks.set.map((entry) => entry.cidr), ...networks.removed]) {
     const [from, to] = [before.match(cidr) ?? reservedIdentity.world, after.match(cidr) ?? reservedIdentity.world];
     if (from !== to) moves.push({ from, to });
   }
-  return { operations: [...set, ...networks, ...remove], moves: distinct(moves), addresses };
+  return { operations: [...set, ...networkOperations(networks), ...remove], moves: distinct(moves), addresses };
 }
 
 export function distinct(moves: readonly PeerMove[]): readonly PeerMove[] {
@@ -72,24 +73,38 @@ function visibleIdentity(entry: EndpointEntry | undefined): number | undefined {
   return entry?.identity;
 }
 
-type NetworkOperation = Extract<Operation, { kind: 'set-cidr' | 'remove-cidr' }>;
+/** Networks in one operation: a batch is stored whole or not at all, and a smaller one that fails denies less. */
+const networksPerOperation = 1024;
 
-function networkOperations(
-  actual: ReadonlyMap<string, number>,
-  desired: ReadonlyMap<string, number>,
-): readonly NetworkOperation[] {
-  const added: NetworkOperation[] = [];
-  const changed: NetworkOperation[] = [];
-  const removed: NetworkOperation[] = [];
+interface NetworkChanges {
+  readonly set: readonly CidrEntry[];
+  readonly removed: readonly string[];
+}
+
+function networkChanges(actual: ReadonlyMap<string, number>, desired: ReadonlyMap<string, number>): NetworkChanges {
+  if (actual === desired) return { set: [], removed: [] };
+  const added: CidrEntry[] = [];
+  const changed: CidrEntry[] = [];
   for (const [cidr, peer] of desired) {
     const found = actual.get(cidr);
-    if (found === undefined) added.push({ kind: 'set-cidr', cidr, peer });
-    else if (found !== peer) changed.push({ kind: 'set-cidr', cidr, peer });
+    if (found === undefined) added.push({ cidr, peer });
+    else if (found !== peer) changed.push({ cidr, peer });
   }
-  for (const cidr of actual.keys()) if (!desired.has(cidr)) removed.push({ kind: 'remove-cidr', cidr });
+  const removed = [...actual.keys()].filter((cidr) => !desired.has(cidr));
   added.sort((a, b) => prefixLength(b.cidr) - prefixLength(a.cidr));
-  removed.sort((a, b) => prefixLength(a.cidr) - prefixLength(b.cidr));
-  return [...added, ...changed, ...removed];
+  removed.sort((a, b) => prefixLength(a) - prefixLength(b));
+  return { set: [...added, ...changed], removed };
+}
+
+function networkOperations({ set, removed }: NetworkChanges): readonly Operation[] {
+  const operations: Operation[] = [];
+  for (let at = 0; at < set.length; at += networksPerOperation) {
+    operations.push({ kind: 'set-cidrs', entries: set.slice(at, at + networksPerOperation) });
+  }
+  for (let at = 0; at < removed.length; at += networksPerOperation) {
+    operations.push({ kind: 'remove-cidrs', cidrs: removed.slice(at, at + networksPerOperation) });
+  }
+  return operations;
 }
 
 function changedAddresses(

@@ -15,7 +15,28 @@ export const emptyKernel: ActualKernel = {
   attached: new Set(),
 };
 
-/** The state after one operation. `roomForRows` is how many rows may be written in all; a write beyond it throws. */
+/** Operations on many items as one for each, in their order: packets may see every step. */
+export function single(operation: Operation): readonly Operation[] {
+  switch (operation.kind) {
+    case 'set-cidrs':
+      return operation.entries.map((entry) => ({ kind: 'set-cidrs', entries: [entry] }));
+    case 'remove-cidrs':
+      return operation.cidrs.map((cidr) => ({ kind: 'remove-cidrs', cidrs: [cidr] }));
+    case 'set-rows':
+      return operation.rows.map((row) => ({ ...operation, rows: [row] }));
+    case 'remove-rows':
+      return operation.rows.map((row) => ({ ...operation, rows: [row] }));
+    case 'set-endpoint':
+    case 'remove-endpoint':
+    case 'attach':
+    case 'set-address':
+    case 'remove-address':
+    case 'judge-again':
+      return [operation];
+  }
+}
+
+/** The state after one operation. */
 export function applied(actual: ActualKernel, operation: Operation): ActualKernel {
   const next = {
     endpoints: new Map(actual.endpoints),
@@ -40,11 +61,11 @@ export function applied(actual: ActualKernel, operation: Operation): ActualKerne
     case 'remove-address':
       next.addresses.delete(operation.address);
       break;
-    case 'set-cidr':
-      next.cidrs.set(operation.cidr, operation.peer);
+    case 'set-cidrs':
+      for (const { cidr, peer } of operation.entries) next.cidrs.set(cidr, peer);
       break;
-    case 'remove-cidr':
-      next.cidrs.delete(operation.cidr);
+    case 'remove-cidrs':
+      for (const cidr of operation.cidrs) next.cidrs.delete(cidr);
       break;
     case 'set-rows':
     case 'remove-rows': {

@@ -1,0 +1,123 @@
+/** Compiled policy for the identities of this host, as contents of rulesets: kept up to date row by row. */
+import {
+  type CompiledDirection,
+  type Compiler,
+  type CompilerUpdate,
+  createCompiler,
+  type DirectionChange,
+  type IdentityId,
+  type PortTable,
+  reservedIdentity,
+} from '@bulkhead/policy';
+import type { RulesetContent } from '../plan/model.ts';
+import type { KernelTable, TableStore } from '../plan/tables.ts';
+import type { RuleNumbers } from './rule-numbers.ts';
+import type { DesiredChange, DesiredStore } from './store.ts';
+
+interface MutableContent {
+  readonly egress: Map<number, KernelTable>;
+  readonly ingress: Map<number, KernelTable>;
+}
+
+export class LocalPolicy {
+  readonly #store: DesiredStore;
+  readonly #rules: RuleNumbers;
+  readonly #tables: TableStore;
+  readonly #compiler: Compiler = createCompiler();
+  readonly #contents = new Map<number, MutableContent>();
+  readonly #kernelTables = new WeakMap<PortTable, KernelTable>();
+  #cidrs: ReadonlyMap<string, number> = new Map();
+
+  constructor(store: DesiredStore, rules: RuleNumbers, tables: TableStore) {
+    this.#store = store;
+    this.#rules = rules;
+    this.#tables = tables;
+    this.#take(this.#compiler.update({ policySet: store.policySet, identities: { set: identityEntries(store) } }));
+  }
+
+  /** The store took a revision. */
+  changed(change: DesiredChange): void {
+    const set = change.identitiesSet.map((id) => [id as IdentityId, this.#store.identities.get(id)!] as const);
+    const removed = change.identitiesRemoved as readonly IdentityId[];
+    this.#take(this.#compiler.update({ policySet: this.#store.policySet, identities: { set, removed } }));
+  }
+
+  /** Tables for exactly these identities from now on; those that are not known have none. */
+  want(identities: ReadonlySet<number>): void {
+    const added = [...identities].filter((id) => !this.#contents.has(id) && this.#store.identities.has(id));
+    const removed = [...this.#contents.keys()].filter((id) => !identities.has(id));
+    if (added.length + removed.length === 0) return;
+    const subjects = { added: added as IdentityId[], removed: removed as IdentityId[] };
+    this.#take(this.#compiler.update({ subjects }));
+  }
+
+  /** The same object until something of it changes. */
+  content(identity: number): RulesetContent | undefined {
+    return this.#contents.get(identity);
+  }
+
+  contents(): Iterable<RulesetContent> {
+    return this.#contents.values();
+  }
+
+  cidrs(): ReadonlyMap<string, number> {
+    return this.#cidrs;
+  }
+
+  sizes(): ReturnType<Compiler['sizes']> {
+    return this.#compiler.sizes();
+  }
+
+  #take(update: CompilerUpdate): void {
+    for (const change of update.subjects) {
+      const known = this.#contents.get(change.identity);
+      if (change.kind === 'removed') this.#contents.delete(change.identity);
+      else if (change.kind === 'added' || known === undefined) {
+        const { egress, ingress } = change.compiled;
+        this.#contents.set(change.identity, { egress: this.#rowsOf(egress), ingress: this.#rowsOf(ingress) });
+      } else {
+        this.#amend(known.egress, change.egress);
+        this.#amend(known.ingress, change.ingress);
+        // Another object for another content: what was planned from the former one compared its rows already.
+        this.#contents.set(change.identity, { ...known });
+      }
+    }
+    if (update.cidrs.added.length + update.cidrs.removed.length > 0) {
+      this.#cidrs = new Map(this.#compiler.cidrs().map(({ cidr, peer }) => [cidr, peer]));
+    }
+  }
+
+  #rowsOf({ rows, others }: CompiledDirection): Map<number, KernelTable> {
+    const result = new Map<number, KernelTable>([[reservedIdentity.any, this.#table(others)]]);
+    for (const [peer, table] of rows) result.set(peer, this.#table(table));
+    return result;
+  }
+
+  #amend(rows: Map<number, KernelTable>, { rows: changes, others }: DirectionChange): void {
+    if (others !== null) rows.set(reservedIdentity.any, this.#table(others.after));
+    for (const { peer, after } of changes) {
+      if (after === null) rows.delete(peer);
+      else rows.set(peer, this.#table(after));
+    }
+  }
+
+  #table(table: PortTable): KernelTable {
+    const known = this.#kernelTables.get(table);
+    if (known !== undefined) return known;
+    const made = this.#tables.intern({
+      ranges: table.ranges.map(({ protocol, from, to, verdict }) => ({
+        protocol,
+        from,
+        to,
+        verdict: { action: verdict.action, rule: this.#rules.numberOf(verdict.reason) },
+      })),
+      otherwise: { action: table.otherwise.action, rule: this.#rules.numberOf(table.otherwise.reason) },
+    });
+    this.#kernelTables.set(table, made);
+    return made;
+  }
+}
+
+function* identityEntries(store: DesiredStore): Generator<readonly [IdentityId, Readonly<Record<string, string>>]> {
+  for (const [identity, labels] of store.identities) yield [identity as IdentityId, labels];
+}
