@@ -26,7 +26,7 @@ FAST struct usage *usage_of(__u32 slot)
   return bpf_map_lookup_elem(&usage, &slot);
 }
 
-/* What an event says about verdict and parties; the packet or the connection gives the rest. */
+/* What an event says about verdict and parties, in the connection's direction; the packet, which may go the other way, gives the rest. */
 struct story {
   enum event_kind kind;
   enum counter reason;
@@ -34,6 +34,7 @@ struct story {
   __u32 identity[2];
   __u32 rule[2];
   __u32 observed;
+  __u32 from_responder;
 };
 
 /* The endpoint that an event is charged to: the sender, or from outside the receiver. */
@@ -75,10 +76,11 @@ SHARED int report(const struct packet *p, const struct story *story)
   }
   event->revision = config ? config->revision : 0;
   event->length = p->length;
-  copy_address(event->source, p->source);
-  copy_address(event->destination, p->destination);
-  event->source_port = p->source_port;
-  event->destination_port = p->destination_port;
+  int back = story->from_responder;
+  copy_address(event->source, back ? p->destination : p->source);
+  copy_address(event->destination, back ? p->source : p->destination);
+  event->source_port = back ? p->destination_port : p->source_port;
+  event->destination_port = back ? p->source_port : p->destination_port;
   event->protocol = p->protocol;
   event->observed = story->observed;
   event->first_seen_ns = p->now;

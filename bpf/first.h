@@ -92,7 +92,7 @@ SLOW int open_connection(struct packet *p, const struct party *end, const struct
   if (refused != may_pass)
     return refused;
   struct story story = {.kind = event_new, .reason = flags & connection_decided ? counter_admitted : counter_connections_opened};
-  tell_ends(&story, end, verdict);
+  tell_ends(&story, end, verdict, 0);
   story.observed = verdict->observed_action;
   count(story.reason);
   report(p, &story);
@@ -127,20 +127,20 @@ FAST int still_decided(const struct connection *c, const struct verdict *verdict
   return c->flags & connection_decided && c->rule[0] == verdict->rule[0] && c->rule[1] == verdict->rule[1];
 }
 
-SLOW int tell_refused(struct packet *p, const struct party *end, const struct verdict *verdict)
+SLOW int tell_refused(struct packet *p, const struct judgement *j)
 {
-  struct story story = {.kind = event_deny, .reason = verdict->reason};
-  tell_ends(&story, end, verdict);
-  count_at(p->slot[0] ? p->slot[0] : p->slot[1], verdict->reason);
+  struct story story = {.kind = event_deny, .reason = j->verdict.reason};
+  tell_ends(&story, j->end, &j->verdict, j->side);
+  count_at(p->slot[0] ? p->slot[0] : p->slot[1], j->verdict.reason);
   report(p, &story);
   return 0;
 }
 
 /* An observed end would have refused or asked: told, not done. */
-SLOW int tell_observed(struct packet *p, const struct party *end, const struct verdict *verdict, __u32 action)
+SLOW int tell_observed(struct packet *p, const struct judgement *j, __u32 action)
 {
   struct story story = {.kind = event_deny, .reason = counter_observed_denied, .observed = action};
-  tell_ends(&story, end, verdict);
+  tell_ends(&story, j->end, &j->verdict, j->side);
   count(counter_observed_denied);
   report(p, &story);
   return 0;
@@ -215,11 +215,11 @@ SLOW int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, __
   struct connection *c = j->open ? bpf_map_lookup_elem(&connections, &p->key) : 0;
   int passes = !verdict->wait && severity(verdict->action) == 0;
   if (is_observed(p, j) && !passes) {
-    tell_observed(p, j->end, verdict, verdict->wait ? action_ask : verdict->action);
+    tell_observed(p, j, verdict->wait ? action_ask : verdict->action);
     return may_pass;
   }
   if (verdict->observed_action != action_allow)
-    tell_observed(p, j->end, verdict, verdict->observed_action);
+    tell_observed(p, j, verdict->observed_action);
   if (verdict->wait)
     return punt_packet(skb, p, j->end, verdict, j->side);
   if (verdict->action == action_ask && !(flags & connection_decided) && !(c && still_decided(c, verdict)))
@@ -229,7 +229,7 @@ SLOW int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, __
       count(counter_events_lost);
     if (c)
       forget(&p->key, c);
-    tell_refused(p, j->end, verdict);
+    tell_refused(p, j);
     return verdict->action == action_reject ? answer_reject(skb, p) : TC_ACT_SHOT;
   }
   if (j->end[~j->side & 1].owner == owner_remote)

@@ -27,7 +27,7 @@ FAST int is_same_packet(const struct punt *punt, const struct packet *p)
 /* The agent's "no" about a packet: the connection it wanted is told as refused. */
 SLOW int refuse_punted(struct __sk_buff *skb, struct packet *p, struct punt *punt, __u32 verb)
 {
-  struct story story = {.kind = event_deny, .reason = counter_refused};
+  struct story story = {.kind = event_deny, .reason = counter_refused, .from_responder = punt->from_responder};
   for (int side = 0; side < 2; side++) {
     story.slot[side] = punt->slot[side];
     story.identity[side] = punt->identity[side];

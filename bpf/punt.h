@@ -5,15 +5,6 @@
 #include "connections.h"
 #include "scratch.h"
 
-FAST void tell_ends(struct story *story, const struct party *end, const struct verdict *verdict)
-{
-  for (int side = 0; side < 2; side++) {
-    story->slot[side] = end[side].slot;
-    story->identity[side] = end[side].identity;
-    story->rule[side] = verdict->rule[side];
-  }
-}
-
 struct punt_mac {
   __u8 local;
   __u8 verb;
@@ -112,7 +103,7 @@ SLOW int punt_packet(struct __sk_buff *skb, struct packet *p, const struct party
   __sync_fetch_and_add(&usage->punts, 1);
   __builtin_memcpy(mac.id, &id, sizeof id);
   struct story story = {.kind = event_ask, .reason = verdict->wait ? counter_held : counter_asked};
-  tell_ends(&story, end, verdict);
+  tell_ends(&story, end, verdict, from_responder);
   count(story.reason);
   report(p, &story);
   if (bpf_skb_store_bytes(skb, ETH_ALEN, &mac, sizeof mac, 0))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Who the two ends are, and what the rows in force say about them. Costs a handful of lookups, whatever the number of policies. */
 #pragma once
-#include "packet.h"
+#include "account.h"
 
 enum { identity_host = 1, identity_world = 2, identity_unknown = 3 };
 
@@ -156,3 +156,13 @@ struct judgement {
   __u32 side;
   __u32 open;
 };
+
+FAST void tell_ends(struct story *story, const struct party *end, const struct verdict *verdict, __u32 from_responder)
+{
+  for (int side = 0; side < 2; side++) {
+    story->slot[side] = end[side].slot;
+    story->identity[side] = end[side].identity;
+    story->rule[side] = verdict->rule[side];
+  }
+  story->from_responder = from_responder;
+}
