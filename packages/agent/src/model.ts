@@ -114,6 +114,7 @@ export interface KnownWorkload {
   readonly name: string;
   readonly host: string;
   readonly identity: number;
+  readonly generation: number;
   readonly labels: Labels;
   readonly addresses: readonly string[];
 }

@@ -130,9 +130,7 @@ export class KernelMirror implements ActualKernel {
   #basisStillTrue(ruleset: number, found: MirroredRuleset): RulesetContent | null {
     const known = this.rulesets.get(ruleset);
     if (known === undefined || known.basis === null) return null;
-    const isSame = (a: ReadonlyMap<number, KernelTable>, b: ReadonlyMap<number, KernelTable>): boolean =>
-      a.size === b.size && [...a].every(([peer, table]) => b.get(peer) === table);
-    return isSame(known.egress, found.egress) && isSame(known.ingress, found.ingress) ? known.basis : null;
+    return sameRows(known.egress, found.egress) && sameRows(known.ingress, found.ingress) ? known.basis : null;
   }
 }
 
@@ -146,4 +144,10 @@ function setRow(
   let found = rulesets.get(ruleset);
   if (found === undefined) rulesets.set(ruleset, (found = { egress: new Map(), ingress: new Map(), basis: null }));
   found[direction].set(peer, table);
+}
+
+function sameRows(a: ReadonlyMap<number, KernelTable>, b: ReadonlyMap<number, KernelTable>): boolean {
+  if (a.size !== b.size) return false;
+  for (const [peer, table] of a) if (b.get(peer) !== table) return false;
+  return true;
 }

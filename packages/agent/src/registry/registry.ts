@@ -38,6 +38,7 @@ export class Registry implements EndpointRegistry {
   readonly #endpoints: Map<string, LocalEndpoint>;
   readonly #workloads: Map<string, LocalWorkload>;
   readonly #hostAddresses: Map<string, readonly string[]>;
+  readonly #bySlot = new Map<number, LocalEndpoint>();
   readonly #listeners = new Set<(change: RegistryChange) => void>();
   #lastSlot = 0;
 
@@ -58,7 +59,10 @@ export class Registry implements EndpointRegistry {
     this.#endpoints = new Map(this.#endpointRecords.entries());
     this.#workloads = new Map(this.#workloadRecords.entries());
     this.#hostAddresses = new Map(this.#hostRecords.entries());
-    for (const { slot } of this.#endpoints.values()) this.#lastSlot = Math.max(this.#lastSlot, slot);
+    for (const endpoint of this.#endpoints.values()) {
+      this.#bySlot.set(endpoint.slot, endpoint);
+      this.#lastSlot = Math.max(this.#lastSlot, endpoint.slot);
+    }
   }
 
   async addEndpoint(spec: EndpointSpec): Promise<LocalEndpoint> {
@@ -81,8 +85,7 @@ export class Registry implements EndpointRegistry {
       createdMs: this.#options.clock.nowMs(),
     };
     this.#lastSlot = endpoint.slot;
-    this.#endpointRecords.set(endpoint.endpoint, endpoint);
-    this.#endpoints.set(endpoint.endpoint, endpoint);
+    this.#store(endpoint);
     try {
       this.#confirm(endpoint);
     } catch (error) {
@@ -166,6 +169,10 @@ export class Registry implements EndpointRegistry {
     return this.#endpoints.get(id);
   }
 
+  bySlot(slot: number): LocalEndpoint | undefined {
+    return this.#bySlot.get(slot);
+  }
+
   endpoints(): readonly LocalEndpoint[] {
     return [...this.#endpoints.values()];
   }
@@ -188,13 +195,19 @@ export class Registry implements EndpointRegistry {
   }
 
   #change(endpoint: LocalEndpoint): void {
+    this.#store(endpoint);
+    this.#tell({ kind: 'endpoint-changed', endpoint });
+  }
+
+  #store(endpoint: LocalEndpoint): void {
     this.#endpointRecords.set(endpoint.endpoint, endpoint);
     this.#endpoints.set(endpoint.endpoint, endpoint);
-    this.#tell({ kind: 'endpoint-changed', endpoint });
+    this.#bySlot.set(endpoint.slot, endpoint);
   }
 
   #forgetEndpoint(id: string): void {
     this.#endpointRecords.delete(id);
+    this.#bySlot.delete(this.#endpoints.get(id)?.slot ?? 0);
     this.#endpoints.delete(id);
   }
 
