@@ -6,11 +6,10 @@ import {
   type PeerId,
   reservedIdentity,
 } from '../model.ts';
-import { sortedJson } from '../documents/canonical.ts';
 import { builtin } from '../decide/decide.ts';
-import { compareInTier, type Tier } from '../resolve/precedence.ts';
+import { compareRules, type Tier } from '../resolve/precedence.ts';
 import { emptyPolicySet, type PolicySet } from '../resolve/policy-set.ts';
-import { type ResolvedRule, rulesOf } from '../resolve/rule.ts';
+import { type ResolvedRule, rulesOf, sameRule } from '../resolve/rule.ts';
 import { type NetworkChanges, Networks } from './networks.ts';
 import { endsOf, peerSetHas, type RuleEntry } from './peer-set.ts';
 import { type CidrEntry, type Group, type IdentityEntry, joinGroup, type PeerEntry } from './peer.ts';
@@ -47,7 +46,7 @@ class IncrementalCompiler implements Compiler {
   readonly #networks: Networks;
   readonly #book: RuleBook;
   readonly #unknownVerdict = this.#tables.holdVerdict(builtin('deny', 'unknown'));
-  readonly #rulesByPolicy = new Map<string, ReadonlyMap<string, RuleEntry>>();
+  readonly #rulesByPolicy = new Map<string, readonly RuleEntry[]>();
   readonly #subjects = new Map<IdentityId, Subject>();
   readonly #subjectOf = new Map<PeerEntry, Subject>();
   #tiers: ReadonlyMap<string, Tier> = new Map();
@@ -78,7 +77,7 @@ class IncrementalCompiler implements Compiler {
 
   sizes(): ReturnType<Compiler['sizes']> {
     let rules = 0;
-    for (const entries of this.#rulesByPolicy.values()) rules += entries.size;
+    for (const entries of this.#rulesByPolicy.values()) rules += entries.length;
     const identities = [...this.#selections.identities()].length;
     return { identities, rules, subjects: this.#subjects.size, portTables: this.#tables.size };
   }
@@ -195,9 +194,9 @@ class IncrementalCompiler implements Compiler {
       this.#book.setSegment(segment);
       for (const subject of this.#subjects.values()) subject.floorDirty = true;
     }
-    for (const name of before.policies.keys()) if (!after.policies.has(name)) this.#setRules(name, []);
-    for (const [name, document] of after.policies) {
-      if (before.policies.get(name) !== document) this.#setRules(name, rulesOf(document));
+    for (const name of changedPolicies(before, after)) {
+      const document = after.documents.Policy.get(name);
+      this.#setRules(name, document === undefined ? [] : rulesOf(document));
     }
     // Peer sets of rules that are gone still hold the segments' groups: first they go.
     this.#book.sweep();
@@ -220,15 +219,13 @@ class IncrementalCompiler implements Compiler {
 
   /** Gives a policy other rules. Those that say the same as before at the same place stay. */
   #setRules(policy: string, rules: readonly ResolvedRule[]): void {
-    const before = this.#rulesByPolicy.get(policy) ?? new Map<string, RuleEntry>();
-    const after = new Map<string, RuleEntry>();
-    const wanted = new Map(rules.map((rule) => [ruleKey(rule), rule]));
-    for (const [key, rule] of wanted) {
-      const known = before.get(key);
-      after.set(key, known ?? this.#addRule(rule));
-    }
-    for (const [key, entry] of before) if (!wanted.has(key)) this.#removeRule(entry);
-    if (after.size === 0) this.#rulesByPolicy.delete(policy);
+    const before = this.#rulesByPolicy.get(policy) ?? [];
+    const after = rules.map((rule, index) => {
+      const known = before[index];
+      return known !== undefined && sameRule(known.rule, rule) ? known : this.#addRule(rule);
+    });
+    for (const [index, entry] of before.entries()) if (after[index] !== entry) this.#removeRule(entry);
+    if (after.length === 0) this.#rulesByPolicy.delete(policy);
     else this.#rulesByPolicy.set(policy, after);
   }
 
@@ -282,16 +279,15 @@ class IncrementalCompiler implements Compiler {
   }
 }
 
-function compareRules(tiers: ReadonlyMap<string, Tier>, a: ResolvedRule, b: ResolvedRule): number {
-  const [tierA, tierB] = [tiers.get(a.tier), tiers.get(b.tier)];
-  if (tierA === undefined || tierB === undefined)
-    throw new Error(`a rule is in a tier that is not there: ${a.tier} or ${b.tier}`);
-  return tierA === tierB ? compareInTier(tierA.order, a, b) : tierA.position - tierB.position;
-}
-
-/** Equal keys mean rules with the same effect. */
-function ruleKey(rule: ResolvedRule): string {
-  return `${rule.index} ${rule.tier} ${rule.verdict?.terms ?? ''} ${sortedJson(rule.document)}`;
+/** The names of the policies that came, went or changed. */
+function* changedPolicies(before: PolicySet, after: PolicySet): Generator<string> {
+  if (after.lineage.parent === before.lineage.self) {
+    yield* after.lineage.policies;
+    return;
+  }
+  const [old, now] = [before.documents.Policy, after.documents.Policy];
+  for (const name of old.keys()) if (!now.has(name)) yield name;
+  for (const [name, document] of now) if (old.get(name) !== document) yield name;
 }
 
 function peerNumbers(entries: ReadonlyMap<PeerEntry, PeerEntry>): Map<PeerId, PeerId> {

@@ -73,7 +73,6 @@ export class Networks {
     const before = group.networks;
     group.networks = networks;
     if (!group.active) return;
-    // New ones first, so that a prefix that both name keeps its peer.
     this.#adopt(group, networks);
     this.#abandon(before);
     for (const entry of group.members as Set<CidrEntry>) {

@@ -96,7 +96,7 @@ export class Subject {
   #refreshRules(direction: Direction): void {
     const wanted = new Set<RuleEntry>();
     for (const set of this.#ownSets()) for (const rule of set.rules[direction]) wanted.add(rule);
-    for (const rule of [...this.sides[direction].rules.all()]) if (!wanted.has(rule)) this.removeRule(rule, direction);
+    for (const rule of this.sides[direction].rules.all()) if (!wanted.has(rule)) this.removeRule(rule, direction);
     for (const rule of wanted) if (!this.sides[direction].rules.has(rule)) this.addRule(rule, direction);
   }
 

@@ -1,19 +1,40 @@
 import { defaultTier, peerList } from '../documents/canonical.ts';
-import { type Document, documentKey, type PolicyDocument } from '../documents/document.ts';
+import {
+  type Document,
+  documentKey,
+  type DocumentKind,
+  type PolicyDocument,
+  type SegmentDocument,
+  type TierDocument,
+} from '../documents/document.ts';
 import { nearestName } from '../documents/names.ts';
 import type { Problem } from '../model.ts';
 import { builtinTiers, compareInTier, type Tier } from './precedence.ts';
 import { type ResolvedRule, rulesOf } from './rule.ts';
 import { type Segment, segmentOf } from './segment.ts';
 
+/** The documents of a set, by kind and name. */
+export interface DocumentsByKind {
+  readonly Segment: ReadonlyMap<string, SegmentDocument>;
+  readonly Tier: ReadonlyMap<string, TierDocument>;
+  readonly Policy: ReadonlyMap<string, PolicyDocument>;
+}
+
 /** Everything that documents say, resolved against each other. Immutable; `changePolicySet` gives the next one. */
 export interface PolicySet {
-  /** By `Kind/name`. */
-  readonly documents: ReadonlyMap<string, Document>;
+  readonly documents: DocumentsByKind;
   readonly segments: ReadonlyMap<string, Segment>;
   /** Built-in ones included, in the order in which they are judged. */
   readonly tiers: readonly Tier[];
-  readonly policies: ReadonlyMap<string, PolicyDocument>;
+  readonly lineage: Lineage;
+}
+
+/** Which set this one was made from and which policies differ, so that whoever has that one need not compare all of them. */
+export interface Lineage {
+  /** Stands for the set itself; an object of its own, so that no set keeps its ancestors alive. */
+  readonly self: object;
+  readonly parent: object | null;
+  readonly policies: readonly string[];
 }
 
 /** What is wrong with the text of a `when`. */
@@ -40,10 +61,10 @@ export type PolicySetResult =
   | { readonly kind: 'refused'; readonly problems: readonly Problem[] };
 
 export const emptyPolicySet: PolicySet = {
-  documents: new Map(),
+  documents: { Segment: new Map(), Tier: new Map(), Policy: new Map() },
   segments: new Map(),
   tiers: builtinTiers,
-  policies: new Map(),
+  lineage: { self: {}, parent: null, policies: [] },
 };
 
 /** Most problems that a set of documents is refused with; whoever has more mends these first. */
@@ -60,53 +81,78 @@ export function changePolicySet(
   options: PolicySetOptions,
 ): PolicySetResult {
   const problems: Problem[] = [];
-  const refuse = (document: Document, path: string, reason: string, allowed: string): void => {
+  const refuse: Refuse = (document, path, reason, allowed) => {
     if (problems.length >= setProblemsMax) return;
     const file = options.fileOf?.(document);
     problems.push({ path, reason, allowed, document: documentKey(document), ...(file === undefined ? {} : { file }) });
   };
 
-  const documents = new Map(before.documents);
-  for (const { kind, name } of change.removed ?? []) documents.delete(`${kind}/${name}`);
-  const given = new Set<string>();
-  for (const document of change.set ?? []) {
-    const key = documentKey(document);
-    if (given.has(key)) refuse(document, 'metadata.name', `there is another ${key}`, 'a name once per kind');
-    given.add(key);
-    documents.set(key, document);
-  }
-
-  const after = indexDocuments(documents);
+  checkNames(change.set ?? [], refuse);
+  const after = changedSet(before, change);
   checkTiers(after, refuse);
   // References of policies that did not change stay good unless something that they may refer to went away.
-  const narrowed = [...before.segments.keys()].some((name) => !after.segments.has(name)) || tierWentAway(before, after);
-  for (const document of after.policies.values()) {
-    const changed = before.documents.get(documentKey(document)) !== document;
-    if (changed || narrowed) checkReferences(document, after, refuse);
-    if (changed) checkConditions(document, options.checkCondition, refuse);
+  const policies = somethingWentAway(before, after) ? after.documents.Policy.keys() : after.lineage.policies;
+  for (const name of policies) {
+    const document = after.documents.Policy.get(name);
+    if (document === undefined) continue;
+    checkReferences(document, after, refuse);
+    if (before.documents.Policy.get(name) !== document) checkConditions(document, options.checkCondition, refuse);
   }
   return problems.length > 0 ? { kind: 'refused', problems } : { kind: 'ok', policySet: after };
 }
 
 type Refuse = (document: Document, path: string, reason: string, allowed: string) => void;
 
-function indexDocuments(documents: ReadonlyMap<string, Document>): PolicySet {
-  const segments = new Map<string, Segment>();
-  const policies = new Map<string, PolicyDocument>();
+function checkNames(documents: readonly Document[], refuse: Refuse): void {
+  const given = new Set<string>();
+  for (const document of documents) {
+    const key = documentKey(document);
+    if (given.has(key)) refuse(document, 'metadata.name', `there is another ${key}`, 'a name once per kind');
+    given.add(key);
+  }
+}
+
+function changedSet(before: PolicySet, { set = [], removed = [] }: PolicySetChange): PolicySet {
+  const documents = {
+    Segment: changedMap(before.documents.Segment, 'Segment', set, removed),
+    Tier: changedMap(before.documents.Tier, 'Tier', set, removed),
+    Policy: changedMap(before.documents.Policy, 'Policy', set, removed),
+  };
+  const segmentsSame = documents.Segment === before.documents.Segment;
+  const segments = segmentsSame
+    ? before.segments
+    : new Map([...documents.Segment].map(([name, document]) => [name, segmentOf(document)]));
   const tiers = new Map(builtinTiers.map((tier) => [tier.name, tier]));
-  for (const document of documents.values()) {
-    const { name } = document.metadata;
-    if (document.kind === 'Segment') segments.set(name, segmentOf(document));
-    else if (document.kind === 'Policy') policies.set(name, document);
-    else tiers.set(name, { name, position: document.spec.position, order: document.spec.order ?? 'severity' });
+  for (const [name, { spec }] of documents.Tier) {
+    tiers.set(name, { name, position: spec.position, order: spec.order ?? 'severity' });
   }
   const inOrder = [...tiers.values()].sort((a, b) => a.position - b.position);
-  return { documents, segments, policies, tiers: inOrder };
+  const touched = [
+    ...set.filter(({ kind }) => kind === 'Policy').map(({ metadata }) => metadata.name),
+    ...removed.filter(({ kind }) => kind === 'Policy').map(({ name }) => name),
+  ];
+  const lineage = { self: {}, parent: before.lineage.self, policies: [...new Set(touched)] };
+  return { documents, segments, tiers: inOrder, lineage };
+}
+
+/** The same map where nothing of its kind changes. What is both removed and set is set. */
+function changedMap<Kind extends DocumentKind>(
+  before: DocumentsByKind[Kind],
+  kind: Kind,
+  set: readonly Document[],
+  removed: readonly { readonly kind: string; readonly name: string }[],
+): DocumentsByKind[Kind] {
+  const gone = removed.filter((document) => document.kind === kind);
+  const given = set.filter((document) => document.kind === kind);
+  if (gone.length === 0 && given.length === 0) return before;
+  const after = new Map<string, Document>(before);
+  for (const { name } of gone) after.delete(name);
+  for (const document of given) after.set(document.metadata.name, document);
+  return after as ReadonlyMap<string, Document> as DocumentsByKind[Kind];
 }
 
 function checkTiers(set: PolicySet, refuse: Refuse): void {
-  for (const document of set.documents.values()) {
-    if (document.kind !== 'Tier') continue;
+  for (const document of set.documents.Tier.values()) {
     const other = set.tiers.find(
       (tier) => tier.position === document.spec.position && tier.name !== document.metadata.name,
     );
@@ -121,8 +167,10 @@ function checkTiers(set: PolicySet, refuse: Refuse): void {
   }
 }
 
-function tierWentAway(before: PolicySet, after: PolicySet): boolean {
-  return before.tiers.some(({ name }) => !after.tiers.some((tier) => tier.name === name));
+function somethingWentAway(before: PolicySet, after: PolicySet): boolean {
+  const segments =
+    before.segments !== after.segments && [...before.segments.keys()].some((name) => !after.segments.has(name));
+  return segments || before.tiers.some(({ name }) => !after.tiers.some((tier) => tier.name === name));
 }
 
 function checkReferences(document: PolicyDocument, set: PolicySet, refuse: Refuse): void {
@@ -179,7 +227,7 @@ const orderedRules = new WeakMap<PolicySet, readonly (readonly [Tier, readonly R
 export function rulesInOrder(set: PolicySet): readonly (readonly [Tier, readonly ResolvedRule[]])[] {
   let ordered = orderedRules.get(set);
   if (ordered === undefined) {
-    const byTier = Map.groupBy([...set.policies.values()].flatMap(rulesOf), ({ tier }) => tier);
+    const byTier = Map.groupBy([...set.documents.Policy.values()].flatMap(rulesOf), ({ tier }) => tier);
     ordered = set.tiers.map((tier) => {
       const rules = [...(byTier.get(tier.name) ?? [])].sort((a, b) => compareInTier(tier.order, a, b));
       return [tier, rules] as const;

@@ -27,3 +27,11 @@ export function compareInTier(order: Tier['order'], a: ResolvedRule, b: Resolved
   if (a.policy !== b.policy) return a.policy < b.policy ? -1 : 1;
   return a.index - b.index;
 }
+
+/** Which of two rules comes first of all. */
+export function compareRules(tiers: ReadonlyMap<string, Tier>, a: ResolvedRule, b: ResolvedRule): number {
+  const [tierA, tierB] = [tiers.get(a.tier), tiers.get(b.tier)];
+  if (tierA === undefined || tierB === undefined)
+    throw new Error(`a rule is in a tier that is not there: ${a.tier} or ${b.tier}`);
+  return tierA === tierB ? compareInTier(tierA.order, a, b) : tierA.position - tierB.position;
+}

@@ -30,7 +30,7 @@ export function findRule(
   set: PolicySet,
   reference: { readonly tier: string; readonly policy: string; readonly rule: string },
 ): ResolvedRule | null {
-  const document = set.policies.get(reference.policy);
+  const document = set.documents.Policy.get(reference.policy);
   if (document === undefined) return null;
   return rulesOf(document).find(({ tier, name }) => tier === reference.tier && name === reference.rule) ?? null;
 }
@@ -45,7 +45,7 @@ export function questionTerms(
   const { when, otherwise, hold, remember, approve, pending } = rule.document;
   return {
     when: when ?? null,
-    timeZone: set.policies.get(rule.policy)?.spec.timeZone ?? 'UTC',
+    timeZone: set.documents.Policy.get(rule.policy)?.spec.timeZone ?? 'UTC',
     otherwise: otherwise ?? 'deny',
     timeoutMs: hold?.timeoutMs ?? timeoutMsDefault,
     unreachable: hold?.unreachable ?? 'deny',

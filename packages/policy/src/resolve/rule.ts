@@ -181,3 +181,10 @@ function portSpan(port: PortDocument): PortSpan {
 export function portsMatch(ports: readonly PortSpan[] | null, protocol: number, port: number): boolean {
   return ports === null || ports.some((span) => span.protocol === protocol && span.from <= port && port <= span.to);
 }
+
+/** True where nothing that a rule does differs. */
+export function sameRule(a: ResolvedRule, b: ResolvedRule): boolean {
+  if (a === b) return true;
+  const sameHead = a.index === b.index && a.tier === b.tier && a.verdict?.terms === b.verdict?.terms;
+  return sameHead && sortedJson(a.document) === sortedJson(b.document);
+}
