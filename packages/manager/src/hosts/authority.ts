@@ -81,7 +81,7 @@ export async function openAuthority(
     });
 
   return {
-    certificatePem: certificate.toString('pem'),
+    certificatePem: pemFile(certificate),
     fingerprint,
     async issueHost(host, requestPem) {
       const request = await readRequest(requestPem);
@@ -93,7 +93,7 @@ export async function openAuthority(
       return {
         kind: 'issued',
         issued: {
-          pem: issued.toString('pem'),
+          pem: pemFile(issued),
           certificate: { serial: issued.serialNumber.toLowerCase(), notAfterMs: issued.notAfter.getTime() },
         },
       };
@@ -108,7 +108,7 @@ export async function openAuthority(
         ),
       ]);
       return {
-        certificatePem: issued.toString('pem'),
+        certificatePem: pemFile(issued),
         keyPem: await exportKey(keys.privateKey),
         notBeforeMs: issued.notBefore.getTime(),
         notAfterMs: issued.notAfter.getTime(),
@@ -134,7 +134,7 @@ async function createAuthority(certificatePath: string, keyPath: string, nowMs: 
   });
   // The key first: a certificate without its key would be taken for an authority.
   writeSecretFile(keyPath, await exportKey(keys.privateKey));
-  writeSecretFile(certificatePath, certificate.toString('pem'), 0o644);
+  writeSecretFile(certificatePath, pemFile(certificate), 0o644);
 }
 
 type RequestRead =
@@ -177,4 +177,9 @@ async function exportKey(key: webcrypto.CryptoKey): Promise<string> {
 
 function importKey(pem: string): Promise<webcrypto.CryptoKey> {
   return webcrypto.subtle.importKey('pkcs8', x509.PemConverter.decodeFirst(pem), keyAlgorithm, false, ['sign']);
+}
+
+/** With a newline at the end, so that certificates can be put one after the other. */
+function pemFile(certificate: x509.X509Certificate): string {
+  return `${certificate.toString('pem')}\n`;
 }

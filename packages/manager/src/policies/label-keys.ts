@@ -1,5 +1,6 @@
 /** Which label keys documents read: the only ones that make identities. */
 import { factPrefix } from '@bulkhead/policy';
+import { documentsOf } from './set-documents.ts';
 import type { Document, PeerDocument, PolicySet, Selector } from '@bulkhead/policy';
 
 /** Parsed documents never change, so each is read once. */
@@ -7,7 +8,7 @@ const known = new WeakMap<Document, readonly string[]>();
 
 export function labelKeysOf(set: PolicySet): ReadonlySet<string> {
   const keys = new Set<string>();
-  for (const document of set.documents.values()) {
+  for (const document of documentsOf(set)) {
     let ofDocument = known.get(document);
     if (ofDocument === undefined) {
       ofDocument = documentKeys(document);

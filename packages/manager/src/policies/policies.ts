@@ -5,7 +5,6 @@
 import {
   changePolicySet,
   conditionFault,
-  documentKey,
   emptyPolicySet,
   labelKeyFault,
   labelValueFault,
@@ -14,9 +13,9 @@ import {
   segmentsOf,
 } from '@bulkhead/policy';
 import { planIdentities } from '../inventory/identities.ts';
-import { documentKeyText } from '../store/commands.ts';
 import { labelKeysOf } from './label-keys.ts';
 import { scopeProblems } from './scope.ts';
+import { documentCount, documentOf } from './set-documents.ts';
 import type { Document, Labels, PolicySet, Problem } from '@bulkhead/policy';
 import type { Actor, PolicyView, Unsubscribe } from '../services.ts';
 import type { PolicyReader } from '../inventory/inventory.ts';
@@ -170,7 +169,7 @@ export class Policies implements PolicyReader, PolicyView {
     const resolved = changePolicySet(this.#set, { set: documents, removed }, { checkCondition: conditionFault });
     if (resolved.kind === 'refused') return resolved;
     const after = resolved.policySet;
-    if (after.documents.size > documentsMax) {
+    if (documentCount(after) > documentsMax) {
       return {
         kind: 'refused',
         problems: [{ path: '', reason: `there would be more than ${documentsMax} documents` }],
@@ -245,13 +244,13 @@ function changesOf(
   removed: readonly DocumentKey[],
 ): readonly DocumentChange[] {
   const given = documents.map((after): DocumentChange => {
-    const before = set.documents.get(documentKey(after)) ?? null;
+    const before = documentOf(set, { kind: after.kind, name: after.metadata.name });
     const change =
       before === null ? 'created' : JSON.stringify(before) === JSON.stringify(after) ? 'unchanged' : 'changed';
     return { kind: after.kind, name: after.metadata.name, change, before, after };
   });
   const gone = removed.map((key): DocumentChange => {
-    return { ...key, change: 'removed', before: set.documents.get(documentKeyText(key)) ?? null, after: null };
+    return { ...key, change: 'removed', before: documentOf(set, key), after: null };
   });
   return [...given, ...gone];
 }

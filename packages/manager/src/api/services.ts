@@ -1,0 +1,33 @@
+/** What the handlers need of the rest of the manager. */
+import type { Logger } from 'pino';
+import type { AuditLog } from '../audit/audit-log.ts';
+import type { Authority } from '../hosts/authority.ts';
+import type { Enrolment } from '../hosts/enrolment.ts';
+import type { Presence } from '../hosts/presence.ts';
+import type { Divergences } from '../inventory/divergences.ts';
+import type { Inventory } from '../inventory/inventory.ts';
+import type { People } from '../people/people.ts';
+import type { Policies } from '../policies/policies.ts';
+import type { FlowStore, QuestionService } from '../services.ts';
+import type { Committer } from '../store/committer.ts';
+
+export interface ApiServices {
+  readonly committer: Committer;
+  readonly policies: Policies;
+  readonly inventory: Inventory;
+  readonly presence: Presence;
+  readonly divergences: Divergences;
+  readonly enrolment: Enrolment;
+  readonly authority: Authority;
+  readonly people: People;
+  readonly audit: AuditLog;
+  readonly questions: QuestionService;
+  readonly flows: FlowStore;
+  readonly logger: Logger;
+  readonly nowMs: () => number;
+  readonly software: string;
+  readonly startedMs: number;
+  readonly linkPort: () => number;
+  readonly linkConnections: () => number;
+  readonly certificateEndsMs: () => number;
+}
