@@ -57,7 +57,7 @@ SHARED int report(const struct packet *p, const struct story *story)
 {
   if (!p || !story)
     return 0;
-  if (!may_report(p->slot[0] ? p->slot[0] : p->slot[1], story->kind, p->now))
+  if (!may_report(p->slot[0] ? p->slot[0] : p->slot[1], story->kind, now_of(p)))
     return 0;
   struct event *event = bpf_ringbuf_reserve(&events, sizeof *event, 0);
   if (!event) {
@@ -66,7 +66,7 @@ SHARED int report(const struct packet *p, const struct story *story)
   }
   struct config *config = read_config();
   __builtin_memset(event, 0, sizeof *event);
-  event->at_ns = p->now;
+  event->at_ns = now_of(p);
   event->kind = story->kind;
   event->reason = story->reason;
   for (int side = 0; side < 2; side++) {
@@ -83,7 +83,7 @@ SHARED int report(const struct packet *p, const struct story *story)
   event->destination_port = back ? p->source_port : p->destination_port;
   event->protocol = p->protocol;
   event->observed = story->observed;
-  event->first_seen_ns = p->now;
+  event->first_seen_ns = now_of(p);
   bpf_ringbuf_submit(event, 0);
   return 1;
 }

@@ -81,7 +81,7 @@ FAST int may_answer(const struct packet *p)
 {
   __u32 slot = p->slot[0] ? p->slot[0] : p->slot[1];
   struct usage *usage = usage_of(slot);
-  if (usage && take_token(&usage->answer_bucket, p->now, 1000000000 / answers_per_second, answers_burst))
+  if (usage && take_token(&usage->answer_bucket, now_of(p), 1000000000 / answers_per_second, answers_burst))
     return 1;
   count_at(slot, counter_answer_rate);
   return 0;

@@ -17,7 +17,7 @@ FAST int take_budget(struct packet *p, const struct party *end, __u64 **budget)
   *budget = budget_of(slot);
   if (!payer || !*budget)
     return counter_program_error;
-  if (**budget < payer->connections_max || (recycle_if_alone(p->now) && **budget < payer->connections_max)) {
+  if (**budget < payer->connections_max || (recycle_if_alone(now_of(p)) && **budget < payer->connections_max)) {
     __sync_fetch_and_add(*budget, 1);
     return may_pass;
   }
@@ -40,8 +40,8 @@ FAST void fill_connection(struct connection *c, const struct packet *p, const st
     c->state = (p->tcp_flags & (tcp_syn | tcp_ack)) == tcp_syn ? tcp_syn_sent : p->tcp_flags & tcp_rst ? tcp_closed : tcp_established;
   c->idle_ns = c->state == tcp_closed ? IDLE(idle_tcp_closed) : idle_at_start(p->protocol, c->state);
   c->sequence = p->sequence;
-  c->first_seen_ns = p->now;
-  c->last_seen_ns = p->now;
+  c->first_seen_ns = now_of(p);
+  c->last_seen_ns = now_of(p);
   c->revision = config ? config->revision : 0;
   c->packets[0] = !p->seen_again;
   c->bytes[0] = p->seen_again ? 0 : p->length;
@@ -51,7 +51,7 @@ FAST void fill_connection(struct connection *c, const struct packet *p, const st
 FAST int reopen(struct packet *p, struct connection *old, struct connection *fresh, const struct party *end)
 {
   __u64 *before = budget_of(old->slot), *after = budget_of(fresh->slot);
-  if (!report_close(&p->key, old, p->now))
+  if (!report_close(&p->key, old, now_of(p)))
     count(counter_events_lost);
   if (before != after) {
     int refused = take_budget(p, end, &after);
@@ -70,7 +70,7 @@ FAST int insert(struct packet *p, struct connection *fresh, const struct party *
   if (refused != may_pass)
     return refused;
   long error = bpf_map_update_elem(&connections, &p->key, fresh, BPF_NOEXIST);
-  if (error == -7 /* E2BIG */ && recycle_if_alone(p->now))
+  if (error == -7 /* E2BIG */ && recycle_if_alone(now_of(p)))
     error = bpf_map_update_elem(&connections, &p->key, fresh, BPF_NOEXIST);
   if (!error)
     return may_pass;
@@ -169,6 +169,7 @@ SLOW int judged_again(struct packet *p, const struct party *end, const struct ve
     c->flags &= ~connection_decided;
   c->revision = config ? config->revision : 0;
   count(counter_connections_judged_again);
+  c->tick = bpf_jiffies64();
   use_connection(p, c);
   return may_pass;
 }
@@ -186,7 +187,7 @@ SLOW int evaluate(struct packet *p, struct judgement *j, __u32 begins, __u32 mar
   struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
   if (p->protocol == IPPROTO_TCP && (p->tcp_flags & (tcp_syn | tcp_ack)) == tcp_syn)
     begins = 1;
-  j->open = c && !begins && !is_dead(c, p->now);
+  j->open = c && !begins && !is_dead(c, now_of(p));
   j->side = j->open && c->originator_is_high != p->source_is_high;
   if (!j->open && p->icmp == icmp_answers)
     return counter_icmp_unmatched;
@@ -225,7 +226,7 @@ SLOW int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, __
   if (verdict->action == action_ask && !(flags & connection_decided) && !(c && still_decided(c, verdict)))
     return punt_packet(skb, p, j->end, verdict, j->side);
   if (severity(verdict->action) == 2) {
-    if (c && !report_close(&p->key, c, p->now))
+    if (c && !report_close(&p->key, c, now_of(p)))
       count(counter_events_lost);
     if (c)
       forget(&p->key, c);
@@ -243,6 +244,7 @@ SLOW int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, __
 FAST int first_packet(struct __sk_buff *skb, struct packet *p, __u32 begins, __u32 mark)
 {
   struct scratch *scratch = scratch_here();
+  p->now = now_of(p);
   if (!scratch)
     return drop(p, counter_program_error);
   int refused = evaluate(p, &scratch->judgement, begins, mark);

@@ -35,7 +35,7 @@ SLOW int check_fragment(struct __sk_buff *skb, struct packet *p)
   struct fragment_key key;
   fragment_key_of(&key, p, skb->ifindex);
   struct fragment *known = bpf_map_lookup_elem(&fragments, &key);
-  int fresh = known && p->now - known->at_ns < (__u64)fragment_ms * 1000000;
+  int fresh = known && now_of(p) - known->at_ns < (__u64)fragment_ms * 1000000;
   if (!p->fragment_offset)
     return fresh ? counter_fragment_overlap : parsed;
   if (!fresh)
@@ -56,7 +56,7 @@ SLOW int remember_fragment(struct __sk_buff *skb, struct packet *p)
 {
   struct fragment_key key;
   fragment_key_of(&key, p, skb->ifindex);
-  struct fragment fragment = {.at_ns = p->now, .next = fragment_end(skb, p), .source_port = p->source_port, .destination_port = p->destination_port};
+  struct fragment fragment = {.at_ns = now_of(p), .next = fragment_end(skb, p), .source_port = p->source_port, .destination_port = p->destination_port};
   /* An atomic fragment (IPv6, nothing follows) needs no memory. */
   if (p->more_fragments)
     bpf_map_update_elem(&fragments, &key, &fragment, BPF_ANY);

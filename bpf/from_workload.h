@@ -44,7 +44,7 @@ SLOW int report_from_workload(struct __sk_buff *skb, struct packet *p)
 FAST int is_current_from_workload(struct packet *p, struct connection *c, const struct endpoint *from, struct endpoint *to)
 {
   __u32 side = (p->source_is_high != c->originator_is_high) & 1;
-  if (is_dead(c, p->now) || c->slot[side] != p->slot[0] || !end_is_current(c, side, from))
+  if (!is_alive(p, c) || c->slot[side] != p->slot[0] || !end_is_current(c, side, from))
     return 0;
   if (!c->slot[side ^ 1])
     return 1;
@@ -92,20 +92,19 @@ FAST int enforce_from_workload(struct __sk_buff *skb, struct packet *p, struct e
 SEC("tc")
 int from_workload(struct __sk_buff *skb)
 {
-  __u32 ifindex = skb->ifindex;
   /* A program's own answer for outside. A workload's mark never gets here: it is cleared where a packet changes its namespace. */
   if (unlikely((skb->mark & mark_mask) == mark_answer)) {
     skb->mark = mark_workload;
     return TC_ACT_OK;
   }
   skb->mark = 0;
-  __u32 *slot = bpf_map_lookup_elem(&interfaces, &ifindex);
-  struct endpoint *from = slot ? endpoint_at(*slot) : 0;
-  if (unlikely(!from || from->state == state_absent)) {
+  __u32 slot = 0;
+  struct endpoint *from = endpoint_on(skb->ifindex, &slot);
+  if (unlikely(!from)) {
     count(counter_unknown_interface);
     return TC_ACT_SHOT;
   }
-  struct packet p = {.now = bpf_ktime_get_coarse_ns(), .slot = {*slot, 0}, .hook = hook_from_workload, .length = skb->len};
+  struct packet p = {.slot = {slot, 0}, .hook = hook_from_workload, .length = skb->len};
   if (unlikely(from->state == state_fenced))
     return drop(&p, counter_fenced);
   int action = enforce_from_workload(skb, &p, from);

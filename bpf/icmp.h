@@ -65,7 +65,7 @@ SLOW int is_about_connection(struct __sk_buff *skb, struct packet *p)
     return 0;
   __u32 high = make_key(&quoted.key, quote.source, quote.destination, quoted.source_port, quoted.destination_port, quote.protocol);
   struct connection *c = bpf_map_lookup_elem(&connections, &quoted.key);
-  if (!c || is_dead(c, p->now))
+  if (!c || is_dead(c, now_of(p)))
     return 0;
   __u32 sender = high != c->originator_is_high;
   struct endpoint *here = endpoint_at(slot_here(p)), *there = endpoint_at(c->slot[(p->hook == hook_to_workload ? ~sender : sender) & 1]);

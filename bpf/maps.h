@@ -17,6 +17,7 @@ enum limit {
   rows_max = 1 << 20,
   port_nodes_max = 1 << 17,
   cidrs_max = 1 << 17,
+  interface_hints_max = 1 << 12,
   connections_max = 1 << 18,
   punts_max = 1 << 14,
   fragments_max = 1 << 14,
@@ -198,7 +199,7 @@ enum connection_flag {
 /*
  * Index 0 is the originator's side, 1 the responder's (for `rule`: egress, ingress). `word`: endpoint's word when judged, 0 where the
  * side is no endpoint of this host. `originator_is_high`: which end of the key opened the connection. An entry is dead when
- * `last_seen_ns + idle_ns` has passed. The originator's endpoint pays for it; where that is outside (slot 0), the responder's.
+ * `last_seen_ns + idle_ns` has passed. `tick`: jiffies at the last look at the clock, so that not every packet pays for one. The originator's endpoint pays for it; where that is outside (slot 0), the responder's.
  */
 struct connection {
   __u64 word[2];
@@ -217,7 +218,7 @@ struct connection {
   __u32 rule[2];
   __u64 first_seen_ns;
   __u32 revision;
-  __u32 padding2;
+  __u32 tick;
 };
 _Static_assert(sizeof(struct connection) == 120, "connection");
 
@@ -358,6 +359,8 @@ MAP(config, BPF_MAP_TYPE_ARRAY, 1, BPF_F_MMAPABLE, __u32, struct config);
 MAP(schema, BPF_MAP_TYPE_ARRAY, 1, 0, __u32, struct schema);
 MAP(runtime, BPF_MAP_TYPE_ARRAY, 1, 0, __u32, struct runtime);
 MAP(interfaces, BPF_MAP_TYPE_HASH, endpoints_max, 0, __u32, __u32);
+/* By the low bits of an interface's index: the slot that was found there last. A hint: the endpoint itself says whose it is. */
+MAP(interface_hints, BPF_MAP_TYPE_ARRAY, interface_hints_max, 0, __u32, __u32);
 MAP(endpoints, BPF_MAP_TYPE_ARRAY, endpoints_max, BPF_F_MMAPABLE, __u32, struct endpoint);
 MAP(usage, BPF_MAP_TYPE_ARRAY, endpoints_max, BPF_F_MMAPABLE, __u32, struct usage);
 MAP(endpoint_counters, BPF_MAP_TYPE_ARRAY, endpoints_max, 0, __u32, struct endpoint_counters);

@@ -28,7 +28,7 @@ enum { icmp_none = 0, icmp_asks, icmp_answers, icmp_reports, icmp_neighbour };
 enum hook { hook_from_workload = 0, hook_to_workload = 1 };
 
 /*
- * A parsed packet. Ports in host order as in the key of a connection (see maps.h for ICMP). `transport`: offset of the transport
+ * A parsed packet. `now` may be 0: see now_of(). Ports in host order as in the key of a connection (see maps.h for ICMP). `transport`: offset of the transport
  * header in the frame, `payload` of what follows the TCP header; `slot[0]` sends, `slot[1]` receives; 0 is no endpoint of this host.
  * `seen_again`: the packet will pass another program, which counts it.
  */
@@ -105,6 +105,32 @@ FAST struct config *read_config(void)
 FAST struct endpoint *endpoint_at(__u32 slot)
 {
   return slot ? bpf_map_lookup_elem(&endpoints, &slot) : 0;
+}
+
+/* The endpoint of an interface and its slot. A hint that is right saves the hash; one that is wrong is put right. */
+FAST struct endpoint *endpoint_on(__u32 ifindex, __u32 *slot)
+{
+  __u32 index = ifindex & (interface_hints_max - 1);
+  __u32 *hint = bpf_map_lookup_elem(&interface_hints, &index);
+  struct endpoint *endpoint = hint ? endpoint_at(*hint) : 0;
+  if (likely(endpoint && endpoint->ifindex == ifindex && endpoint->state != state_absent)) {
+    *slot = *hint;
+    return endpoint;
+  }
+  __u32 *found = bpf_map_lookup_elem(&interfaces, &ifindex);
+  endpoint = found ? endpoint_at(*found) : 0;
+  if (!endpoint || endpoint->state == state_absent)
+    return 0;
+  *slot = *found;
+  if (hint && endpoint->ifindex == ifindex)
+    *hint = *found;
+  return endpoint;
+}
+
+/* The fast path reads the clock once a jiffy, so a packet may not have the time yet. */
+FAST __u64 now_of(const struct packet *p)
+{
+  return p->now ? p->now : bpf_ktime_get_coarse_ns();
 }
 
 /* One load of the word that userspace flips: never two halves of different states. */

@@ -33,11 +33,11 @@ FAST int refuse_punt(struct packet *p, const struct config *config, struct usage
 {
   struct pending *pending = bpf_map_lookup_elem(&pendings, &p->key);
   if (pending) {
-    if (p->now - pending->at_ns < (__u64)pending_ms * 1000000)
+    if (now_of(p) - pending->at_ns < (__u64)pending_ms * 1000000)
       return counter_punt_absorbed;
     expire_punt(pending->id);
   }
-  if (!config->punt_rate || !take_token(&usage->punt_bucket, p->now, 1000000000 / config->punt_rate, config->punt_burst))
+  if (!config->punt_rate || !take_token(&usage->punt_bucket, now_of(p), 1000000000 / config->punt_rate, config->punt_burst))
     return counter_punt_rate;
   return usage->punts >= punts_per_endpoint_max ? counter_punt_full : 0;
 }
@@ -56,10 +56,10 @@ SLOW __u32 record_punt(struct packet *p, const struct party *end, const struct v
     return 0;
   struct punt *punt = &scratch->punt;
   __builtin_memset(punt, 0, sizeof *punt);
-  punt->at_ns = p->now;
+  punt->at_ns = now_of(p);
   punt->protocol = p->protocol;
   punt->from_responder = from_responder;
-  struct pending pending = {.at_ns = p->now, .id = bpf_get_prandom_u32() | 1};
+  struct pending pending = {.at_ns = now_of(p), .id = bpf_get_prandom_u32() | 1};
   for (int side = 0; side < 2; side++) {
     punt->word[side] = end[side].word;
     punt->slot[side] = end[side].slot;

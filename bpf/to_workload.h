@@ -18,7 +18,7 @@ SLOW int arp_to_workload(struct __sk_buff *skb, struct packet *p)
 FAST int is_current_to_workload(struct packet *p, struct connection *c, const struct endpoint *to, __u32 mark)
 {
   __u32 side = (p->source_is_high != c->originator_is_high) & 1;
-  if (is_dead(c, p->now) || c->slot[side ^ 1] != p->slot[1] || !end_is_current(c, side ^ 1, to))
+  if (!is_alive(p, c) || c->slot[side ^ 1] != p->slot[1] || !end_is_current(c, side ^ 1, to))
     return 0;
   if (!c->slot[side])
     return 1;
@@ -69,16 +69,15 @@ FAST int enforce_to_workload(struct __sk_buff *skb, struct packet *p, struct end
 SEC("tc")
 int to_workload(struct __sk_buff *skb)
 {
-  __u32 ifindex = skb->ifindex;
   if (unlikely((skb->mark & mark_mask) == mark_answer))
     return TC_ACT_OK;
-  __u32 *slot = bpf_map_lookup_elem(&interfaces, &ifindex);
-  struct endpoint *to = slot ? endpoint_at(*slot) : 0;
-  if (unlikely(!to || to->state == state_absent)) {
+  __u32 slot = 0;
+  struct endpoint *to = endpoint_on(skb->ifindex, &slot);
+  if (unlikely(!to)) {
     count(counter_unknown_interface);
     return TC_ACT_SHOT;
   }
-  struct packet p = {.now = bpf_ktime_get_coarse_ns(), .slot = {0, *slot}, .hook = hook_to_workload, .length = skb->len};
+  struct packet p = {.slot = {0, slot}, .hook = hook_to_workload, .length = skb->len};
   if (unlikely(to->state == state_fenced))
     return drop(&p, counter_fenced);
   /* Already judged and counted where it came from. */

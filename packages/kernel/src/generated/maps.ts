@@ -4,12 +4,13 @@
  * addresses: type 1, flags 1, 262144 entries, 16/32, struct{byte@0 u8[16]} 16 -> struct{kind@0 u32; slot@32 u32; identity@64 u32; padding@96 u32; host@128 u8[16]} 32
  * cidrs: type 11, flags 1, 131072 entries, 20/4, struct{prefix@0 u32; address@32 u8[16]} 20 -> u32
  * config: type 2, flags 1024, 1 entries, 4/64, u32 -> struct{heartbeat_ns@0 u64; revision@64 u32; punt_ifindex@96 u32; overlay_ifindex@128 u32; punt_rate@160 u32; punt_burst@192 u32; padding@224 u32; gateway_ipv4@256 u8[16]; gateway_ipv6@384 u8[16]} 64
- * connections: type 1, flags 0, 262144 entries, 40/120, struct{low@0 u8[16]; high@128 u8[16]; low_port@256 u16; high_port@272 u16; protocol@288 u8; padding@296 u8[3]} 40 -> struct{word@0 u64[2]; last_seen_ns@128 u64; idle_ns@192 u64; packets@256 u64[2]; bytes@384 u64[2]; slot@512 u32[2]; originator_is_high@576 u8; state@584 u8; flags@592 u8; padding@600 u8; sequence@608 u32; fin_end@640 u32[2]; identity@704 u32[2]; rule@768 u32[2]; first_seen_ns@832 u64; revision@896 u32; padding2@928 u32} 120
+ * connections: type 1, flags 0, 262144 entries, 40/120, struct{low@0 u8[16]; high@128 u8[16]; low_port@256 u16; high_port@272 u16; protocol@288 u8; padding@296 u8[3]} 40 -> struct{word@0 u64[2]; last_seen_ns@128 u64; idle_ns@192 u64; packets@256 u64[2]; bytes@384 u64[2]; slot@512 u32[2]; originator_is_high@576 u8; state@584 u8; flags@592 u8; padding@600 u8; sequence@608 u32; fin_end@640 u32[2]; identity@704 u32[2]; rule@768 u32[2]; first_seen_ns@832 u64; revision@896 u32; tick@928 u32} 120
  * counters: type 6, flags 0, 51 entries, 4/8, u32 -> u64
  * endpoint_counters: type 2, flags 0, 4096 entries, 4/512, u32 -> struct{count@0 u64[64]} 512
  * endpoints: type 2, flags 1024, 4096 entries, 4/72, u32 -> struct{word@0 u64; state@64 u8; kind@72 u8; mtu@80 u16; ifindex@96 u32; generation@128 u32; connections_max@160 u32; mac@192 u8[6]; gateway_mac@240 u8[6]; padding@288 u8[4]; ipv4@320 u8[16]; ipv6@448 u8[16]} 72
  * events: type 27, flags 0, 16777216 entries, 0/0, - -> -
  * fragments: type 9, flags 0, 16384 entries, 48/16, struct{source@0 u8[16]; destination@128 u8[16]; id@256 u32; ifindex@288 u32; protocol@320 u8; padding@328 u8[7]} 48 -> struct{at_ns@0 u64; next@64 u32; source_port@96 u16; destination_port@112 u16} 16
+ * interface_hints: type 2, flags 0, 4096 entries, 4/4, u32 -> u32
  * interfaces: type 1, flags 0, 4096 entries, 4/4, u32 -> u32
  * pendings: type 1, flags 0, 16384 entries, 40/16, struct{low@0 u8[16]; high@128 u8[16]; low_port@256 u16; high_port@272 u16; protocol@288 u8; padding@296 u8[3]} 40 -> struct{at_ns@0 u64; id@64 u32; padding@96 u32} 16
  * port_nodes: type 2, flags 0, 131072 entries, 4/128, u32 -> struct{bound@0 u32[15]; padding@480 u32; next@512 u32[16]} 128
@@ -28,8 +29,8 @@ import {
 } from '../address.ts';
 
 /** Hash of the layout of all maps. Objects with another layout do not fit these codecs. */
-export const layout = 'f4d3faf6e45ee92e';
-export const mapNames = ['addresses', 'cidrs', 'config', 'connections', 'counters', 'endpoint_counters', 'endpoints', 'events', 'fragments', 'interfaces', 'pendings', 'port_nodes', 'punts', 'rows', 'runtime', 'schema', 'scratch', 'usage'] as const;
+export const layout = 'decf933fb3d8c2d0';
+export const mapNames = ['addresses', 'cidrs', 'config', 'connections', 'counters', 'endpoint_counters', 'endpoints', 'events', 'fragments', 'interface_hints', 'interfaces', 'pendings', 'port_nodes', 'punts', 'rows', 'runtime', 'schema', 'scratch', 'usage'] as const;
 export type MapName = (typeof mapNames)[number];
 
 /** `enum action` */
@@ -47,7 +48,7 @@ export const eventKind = { new: 1, deny: 2, drop: 3, ask: 4, close: 5 } as const
 /** `enum idle_ms` */
 export const idleMs = { tcpSynSent: 30000, tcpEstablished: 21600000, tcpClosing: 120000, tcpClosed: 4000, udpSingle: 30000, udpStream: 180000, icmp: 30000, other: 120000 } as const;
 /** `enum limit` */
-export const limit = { layoutVersion: 1, endpointsMax: 4096, addressesMax: 262144, rowsMax: 1048576, portNodesMax: 131072, cidrsMax: 131072, connectionsMax: 262144, puntsMax: 16384, fragmentsMax: 16384, eventsBytes: 16777216, portDepthMax: 5, extensionsMax: 6, heartbeatMaxMs: 5000, recycleIntervalMs: 1000, pendingMs: 4000, puntMs: 900000, puntsPerEndpointMax: 512, fragmentMs: 30000, refusalEventsPerSecond: 500, refusalEventsBurst: 250, connectionEventsPerSecond: 50000, connectionEventsBurst: 10000, answersPerSecond: 1000, answersBurst: 250 } as const;
+export const limit = { layoutVersion: 1, endpointsMax: 4096, addressesMax: 262144, rowsMax: 1048576, portNodesMax: 131072, cidrsMax: 131072, interfaceHintsMax: 4096, connectionsMax: 262144, puntsMax: 16384, fragmentsMax: 16384, eventsBytes: 16777216, portDepthMax: 5, extensionsMax: 6, heartbeatMaxMs: 5000, recycleIntervalMs: 1000, pendingMs: 4000, puntMs: 900000, puntsPerEndpointMax: 512, fragmentMs: 30000, refusalEventsPerSecond: 500, refusalEventsBurst: 250, connectionEventsPerSecond: 50000, connectionEventsBurst: 10000, answersPerSecond: 1000, answersBurst: 250 } as const;
 /** `enum mark` */
 export const mark = { mask: 12288, answer: 4096, workload: 8192, forwarded: 12288 } as const;
 /** `enum owner_kind` */
@@ -155,7 +156,7 @@ export function writeConfig(view: DataView, at: number, fields: ConfigFields): v
 }
 
 /** `struct connection`: size and offsets in bytes. */
-export const connectionLayout = { size: 120, word: 0, lastSeenNs: 16, idleNs: 24, packets: 32, bytes: 48, slot: 64, originatorIsHigh: 72, state: 73, flags: 74, sequence: 76, finEnd: 80, identity: 88, rule: 96, firstSeenNs: 104, revision: 112 } as const;
+export const connectionLayout = { size: 120, word: 0, lastSeenNs: 16, idleNs: 24, packets: 32, bytes: 48, slot: 64, originatorIsHigh: 72, state: 73, flags: 74, sequence: 76, finEnd: 80, identity: 88, rule: 96, firstSeenNs: 104, revision: 112, tick: 116 } as const;
 export interface ConnectionFields {
   readonly word: readonly [bigint, bigint];
   readonly lastSeenNs: bigint;
@@ -172,6 +173,7 @@ export interface ConnectionFields {
   readonly rule: readonly [number, number];
   readonly firstSeenNs: bigint;
   readonly revision: number;
+  readonly tick: number;
 }
 export function readConnection(view: DataView, at: number): ConnectionFields {
   return {
@@ -190,6 +192,7 @@ export function readConnection(view: DataView, at: number): ConnectionFields {
     rule: [view.getUint32(at + 96, true), view.getUint32(at + 96 + 4, true)],
     firstSeenNs: view.getBigUint64(at + 104, true),
     revision: view.getUint32(at + 112, true),
+    tick: view.getUint32(at + 116, true),
   };
 }
 export function writeConnection(view: DataView, at: number, fields: ConnectionFields): void {
@@ -216,7 +219,7 @@ export function writeConnection(view: DataView, at: number, fields: ConnectionFi
   view.setUint32(at + 96 + 4, fields.rule[1], true);
   view.setBigUint64(at + 104, fields.firstSeenNs, true);
   view.setUint32(at + 112, fields.revision, true);
-  for (let index = 0; index < 4; index++) view.setUint8(at + 116 + index, 0);
+  view.setUint32(at + 116, fields.tick, true);
 }
 
 /** `struct connection_key`: size and offsets in bytes. */
