@@ -1,10 +1,19 @@
 /** The tree of commands, and how a command line becomes an exit code. */
 import { Command, CommanderError } from 'commander';
+import { registerAudit } from './commands/audit.ts';
 import { registerCompletion } from './commands/completion.ts';
 import { registerContext } from './commands/context.ts';
+import { registerDescribe } from './commands/describe.ts';
+import { registerDoctor } from './commands/doctor.ts';
+import { registerDocuments } from './commands/documents.ts';
+import { registerExplain } from './commands/explain.ts';
+import { registerGet } from './commands/get.ts';
+import { registerOperate } from './commands/operate.ts';
 import { addGlobalOptions } from './commands/options.ts';
+import { registerStatus } from './commands/status.ts';
+import { registerTraffic } from './commands/traffic.ts';
 import { CommandFailure, describeError, exitCodes } from './exit.ts';
-import type { Shell } from './shell.ts';
+import type { Registration, Shell } from './shell.ts';
 
 const exitHelp = `
 Exit codes:
@@ -16,17 +25,31 @@ Environment:
   BULKHEAD_CONFIG   the context file (~/.config/bulkhead/config, /etc/bulkhead/config)
   NO_COLOR          no colours, ever`;
 
+/** In the order in which help shows them. */
+const registrations: readonly Registration[] = [
+  registerStatus,
+  registerGet,
+  registerDescribe,
+  registerDocuments,
+  registerExplain,
+  registerTraffic,
+  registerOperate,
+  registerAudit,
+  registerDoctor,
+  registerContext,
+];
+
 export function createProgram(shell: Shell): Command {
   const program = new Command('bulkhead')
     .description('Compartments for containers and virtual machines: a firewall below them, and a manager that is asked')
-    
+
     .showHelpAfterError('(--help shows how it is used)')
     .showSuggestionAfterError(true)
     .configureHelp({ sortSubcommands: false, showGlobalOptions: true })
     .addHelpText('after', exitHelp)
     .exitOverride();
   addGlobalOptions(program);
-  registerContext(program, shell);
+  for (const register of registrations) register(program, shell);
   registerCompletion(program, shell, async () => []);
   inherit(program, shell);
   return program;

@@ -50,7 +50,10 @@ async function readLines(path: string): Promise<readonly string[]> {
     }
   } catch (error) {
     if (error instanceof CommandFailure) throw error;
-    throw new CommandFailure('usage', `${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+    throw new CommandFailure(
+      'usage',
+      `${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+    );
   } finally {
     stream.destroy();
   }

@@ -10,11 +10,7 @@ export type LookUp = (kind: string) => Promise<readonly string[]>;
 /** Longest list that is offered. */
 const offersMax = 200;
 
-export async function complete(
-  program: Command,
-  words: readonly string[],
-  lookUp: LookUp,
-): Promise<readonly string[]> {
+export async function complete(program: Command, words: readonly string[], lookUp: LookUp): Promise<readonly string[]> {
   const typed = words.at(-1) ?? '';
   const before = words.slice(0, -1);
   const { command, operands, pending } = walk(program, before);
@@ -53,7 +49,8 @@ function argumentAt(command: Command, index: number): Argument | undefined {
 function optionNames(command: Command): readonly string[] {
   const names: string[] = ['--help'];
   for (let each: Command | null = command; each !== null; each = each.parent) {
-    for (const option of each.options) if (!option.hidden && option.long !== undefined && option.long !== null) names.push(option.long);
+    for (const option of each.options)
+      if (!option.hidden && option.long !== undefined && option.long !== null) names.push(option.long);
   }
   return names;
 }
@@ -76,7 +73,8 @@ function walk(program: Command, words: readonly string[]): Position {
       pending = undefined;
     } else if (word.startsWith('-')) {
       const option = findOption(command, word);
-      pending = option !== undefined && (option.required || option.optional) && !word.includes('=') ? option : undefined;
+      pending =
+        option !== undefined && (option.required || option.optional) && !word.includes('=') ? option : undefined;
     } else {
       const next = command.commands.find((each) => each.name() === word || each.aliases().includes(word));
       if (next === undefined) operands.push(word);

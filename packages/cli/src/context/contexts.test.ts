@@ -25,7 +25,10 @@ describe('contexts', () => {
   });
 
   test('an address alone takes nobody else’s token along', () => {
-    assert.deepEqual(chooseContext(file, { server: 'https://other:1' }), { name: 'https://other:1', server: 'https://other:1' });
+    assert.deepEqual(chooseContext(file, { server: 'https://other:1' }), {
+      name: 'https://other:1',
+      server: 'https://other:1',
+    });
   });
 
   test('what is wrong is said with its place', () => {
@@ -33,7 +36,8 @@ describe('contexts', () => {
     assert.throws(() => chooseContext(file, { server: 'http://plain:80' }), /must begin with https/);
     assert.throws(
       () => parseContextFile('contexts: {a: {server: "http://x"}}', 'config'),
-      (error) => error instanceof CommandFailure && error.exit === 'invalid' && error.faults[0]?.where === 'contexts.a.server',
+      (error) =>
+        error instanceof CommandFailure && error.exit === 'invalid' && error.faults[0]?.where === 'contexts.a.server',
     );
   });
 

@@ -38,6 +38,7 @@ export interface ChosenContext extends ContextEntry {
 export const localContext: ContextEntry = {
   server: 'unix:///run/bulkhead/manager.sock',
   tokenFile: '/var/lib/bulkhead/manager/admin.token',
+  caFile: '/var/lib/bulkhead/manager/ca.pem',
 };
 
 export function parseContextFile(text: string, path: string): ContextFile {
@@ -68,13 +69,18 @@ export function chooseContext(file: ContextFile, request: ContextRequest): Chose
     base = file.contexts[name] ?? (name === 'local' ? localContext : undefined);
     if (base === undefined) {
       const known = [...new Set([...Object.keys(file.contexts), 'local'])].toSorted().join(', ');
-      throw new CommandFailure('usage', `there is no context ${JSON.stringify(name)}`, { remedy: `Known contexts: ${known}.` });
+      throw new CommandFailure('usage', `there is no context ${JSON.stringify(name)}`, {
+        remedy: `Known contexts: ${known}.`,
+      });
     }
   }
   if (request.server !== undefined) {
     const checked = contextEntry.shape.server.safeParse(request.server);
     if (!checked.success) {
-      throw new CommandFailure('usage', `--server ${request.server}: ${checked.error.issues[0]?.message ?? 'is no address'}`);
+      throw new CommandFailure(
+        'usage',
+        `--server ${request.server}: ${checked.error.issues[0]?.message ?? 'is no address'}`,
+      );
     }
   }
   const merged = { ...(base ?? (request.server === undefined ? localContext : undefined)) };

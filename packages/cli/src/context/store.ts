@@ -18,9 +18,7 @@ function ownPath(environment: Readonly<Record<string, string | undefined>>): str
 }
 
 /** $BULKHEAD_CONFIG alone where it is set; else the person's own file; else the machine's. */
-export async function readContexts(
-  environment: Readonly<Record<string, string | undefined>>,
-): Promise<StoredContexts> {
+export async function readContexts(environment: Readonly<Record<string, string | undefined>>): Promise<StoredContexts> {
   const given = environment['BULKHEAD_CONFIG'];
   const own = given ?? ownPath(environment);
   for (const path of given === undefined ? [own, systemPath] : [own]) {

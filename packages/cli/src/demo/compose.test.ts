@@ -21,7 +21,15 @@ test('the example is understood', () => {
   ]);
   assert.deepEqual(runArguments('web', file.services['web']!), [
     ...['--detach', '--name', 'web', '--hostname', 'web', '--network', 'floor'],
-    ...['--label', 'bulkhead.app=web', '--label', 'bulkhead.floor=main', '--publish', '8080:8080', 'trading-floor/web:1'],
+    ...[
+      '--label',
+      'bulkhead.app=web',
+      '--label',
+      'bulkhead.floor=main',
+      '--publish',
+      '8080:8080',
+      'trading-floor/web:1',
+    ],
   ]);
 });
 

@@ -49,7 +49,13 @@ export function wrap(text: string, width: number): readonly string[] {
   return [...lines, line];
 }
 
-export function stepHeading(number: number, title: string, story: string, paint: Paint, columns = 80): readonly string[] {
+export function stepHeading(
+  number: number,
+  title: string,
+  story: string,
+  paint: Paint,
+  columns = 80,
+): readonly string[] {
   const width = Math.min(columns, widthMax);
   const head = `── ${number}  ${title} `;
   return [

@@ -56,13 +56,23 @@ export function machineChecks(facts: MachineFacts): readonly (readonly [string, 
 async function rights(): Promise<Finding> {
   return process.getuid?.() === 0
     ? good('rights', 'root')
-    : { name: 'rights', state: 'warn', found: 'not root', remedy: 'Most checks below need root: sudo bulkhead doctor.' };
+    : {
+        name: 'rights',
+        state: 'warn',
+        found: 'not root',
+        remedy: 'Most checks below need root: sudo bulkhead doctor.',
+      };
 }
 
 async function kernel(): Promise<Finding> {
   const version = kernelVersion(release());
   if (version !== null && atLeast(version, leastKernel)) return good('kernel', release());
-  return { name: 'kernel', state: 'bad', found: release(), remedy: `Linux ${leastKernel.join('.')} or newer is needed.` };
+  return {
+    name: 'kernel',
+    state: 'bad',
+    found: release(),
+    remedy: `Linux ${leastKernel.join('.')} or newer is needed.`,
+  };
 }
 
 async function tcx(): Promise<Finding> {
@@ -101,32 +111,58 @@ async function pins(facts: MachineFacts): Promise<Finding> {
   const found = await readdir(facts.pins).catch((error: NodeJS.ErrnoException) => error);
   if (Array.isArray(found)) return good('pins', `${found.length} in ${facts.pins}`);
   if (found.code === 'EACCES') return { name: 'pins', state: 'skipped', found: 'cannot be read without root' };
-  return { name: 'pins', state: 'warn', found: `none in ${facts.pins}`, remedy: 'The agent has not run yet: bulkhead up.' };
+  return {
+    name: 'pins',
+    state: 'warn',
+    found: `none in ${facts.pins}`,
+    remedy: 'The agent has not run yet: bulkhead up.',
+  };
 }
 
 async function forwardChain(facts: MachineFacts): Promise<Finding> {
   const name = 'forward chain';
-  const listed = await run('nft', ['list', 'table', 'inet', facts.table]).catch((error: NodeJS.ErrnoException & { stderr?: string }) => error);
+  const listed = await run('nft', ['list', 'table', 'inet', facts.table]).catch(
+    (error: NodeJS.ErrnoException & { stderr?: string }) => error,
+  );
   if ('stdout' in listed && !(listed instanceof Error)) {
     const chains = [...listed.stdout.matchAll(/hook forward/g)].length;
     if (chains > 0) return good(name, `nftables table inet ${facts.table}`);
-    return { name, state: 'bad', found: `table inet ${facts.table} has no forward chain`, remedy: 'Restart the agent: bulkhead down && bulkhead up.' };
+    return {
+      name,
+      state: 'bad',
+      found: `table inet ${facts.table} has no forward chain`,
+      remedy: 'Restart the agent: bulkhead down && bulkhead up.',
+    };
   }
   if (process.getuid?.() !== 0) return { name, state: 'skipped', found: 'cannot be read without root' };
-  return { name, state: 'warn', found: `there is no table inet ${facts.table}`, remedy: 'The agent makes it: bulkhead up.' };
+  return {
+    name,
+    state: 'warn',
+    found: `there is no table inet ${facts.table}`,
+    remedy: 'The agent makes it: bulkhead up.',
+  };
 }
 
 async function forwarding(): Promise<Finding> {
   const text = (await readFile('/proc/sys/net/ipv4/ip_forward', 'utf8')).trim();
   return text === '1'
     ? good('forwarding', 'on')
-    : { name: 'forwarding', state: 'warn', found: 'off: containers reach nothing outside, published ports do not work' };
+    : {
+        name: 'forwarding',
+        state: 'warn',
+        found: 'off: containers reach nothing outside, published ports do not work',
+      };
 }
 
 async function docker(facts: MachineFacts): Promise<Finding> {
   const name = 'docker';
   if (!(await exists(facts.dockerSocket)))
-    return { name, state: 'warn', found: `no engine at ${facts.dockerSocket}`, remedy: 'Namespaces and taps can be attached without one: bulkhead attach.' };
+    return {
+      name,
+      state: 'warn',
+      found: `no engine at ${facts.dockerSocket}`,
+      remedy: 'Namespaces and taps can be attached without one: bulkhead attach.',
+    };
   const version = await engineVersion(facts.dockerSocket);
   return version === null
     ? { name, state: 'bad', found: `${facts.dockerSocket} does not answer` }
@@ -160,7 +196,12 @@ function versionOf(text: string): string | null {
 
 async function plugin(facts: MachineFacts): Promise<Finding> {
   if (await exists(facts.pluginSocket)) return good('docker plugin', facts.pluginSocket);
-  return { name: 'docker plugin', state: 'warn', found: `no ${facts.pluginSocket}`, remedy: 'The agent makes it: bulkhead up.' };
+  return {
+    name: 'docker plugin',
+    state: 'warn',
+    found: `no ${facts.pluginSocket}`,
+    remedy: 'The agent makes it: bulkhead up.',
+  };
 }
 
 async function hostCertificate(facts: MachineFacts): Promise<Finding> {
@@ -169,12 +210,22 @@ async function hostCertificate(facts: MachineFacts): Promise<Finding> {
   if (!Array.isArray(files)) {
     return files.code === 'EACCES'
       ? { name, state: 'skipped', found: 'cannot be read without root' }
-      : { name, state: 'warn', found: 'this host is not enrolled', remedy: 'bulkhead up, or bulkhead enroll HOST at the manager.' };
+      : {
+          name,
+          state: 'warn',
+          found: 'this host is not enrolled',
+          remedy: 'bulkhead up, or bulkhead enroll HOST at the manager.',
+        };
   }
   for (const file of files.filter((each) => /\.(crt|pem)$/.test(each) && !/(^|[-.])(ca|authority)[-.]/.test(each))) {
     const text = await readFile(join(facts.agentState, file), 'utf8');
     if (!text.includes('BEGIN CERTIFICATE')) continue;
     return certificateFinding(name, new X509Certificate(text).validToDate.getTime(), facts.nowMs());
   }
-  return { name, state: 'warn', found: 'this host is not enrolled', remedy: 'bulkhead up, or bulkhead enroll HOST at the manager.' };
+  return {
+    name,
+    state: 'warn',
+    found: 'this host is not enrolled',
+    remedy: 'bulkhead up, or bulkhead enroll HOST at the manager.',
+  };
 }

@@ -71,7 +71,9 @@ async function launch(service: Service): Promise<number> {
     });
     await new Promise<void>((resolve, reject) => {
       child.once('spawn', resolve);
-      child.once('error', (cause) => reject(new CommandFailure('failed', `${service.name} cannot be started: ${cause.message}`, { cause })));
+      child.once('error', (cause) =>
+        reject(new CommandFailure('failed', `${service.name} cannot be started: ${cause.message}`, { cause })),
+      );
     });
     child.unref();
     const pid = child.pid!;

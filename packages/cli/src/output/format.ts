@@ -54,7 +54,12 @@ export function printListing<Row>(terminal: Terminal, format: OutputFormat, list
 }
 
 /** One value: as JSON or YAML where asked for, else through `describe`. */
-export function printValue(terminal: Terminal, format: OutputFormat, value: unknown, describe: () => readonly string[]): void {
+export function printValue(
+  terminal: Terminal,
+  format: OutputFormat,
+  value: unknown,
+  describe: () => readonly string[],
+): void {
   if (format === 'json') terminal.out(stableJson(value));
   else if (format === 'yaml') terminal.out(yamlText(value));
   else for (const line of describe()) terminal.out(line);

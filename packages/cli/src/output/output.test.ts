@@ -40,13 +40,19 @@ describe('tables', () => {
       { name: 'orders-db', count: '1200' },
     ];
     assert.deepEqual(renderTable(rows, columns), ['NAME        COUNT', 'desk            7', 'orders-db    1200']);
-    assert.deepEqual(renderTable(rows.slice(0, 1), columns, { wide: true }), ['NAME   COUNT   WHERE', 'desk       7   here']);
+    assert.deepEqual(renderTable(rows.slice(0, 1), columns, { wide: true }), [
+      'NAME   COUNT   WHERE',
+      'desk       7   here',
+    ]);
   });
 
   test('fit the terminal by shortening what may be short', () => {
     const rows = [{ name: 'a-very-long-name-indeed', count: '1' }];
     const lines = renderTable(rows, columns, { columnsMax: 20 });
-    assert.ok(lines.every((line) => visibleWidth(line) <= 20), lines.join('\n'));
+    assert.ok(
+      lines.every((line) => visibleWidth(line) <= 20),
+      lines.join('\n'),
+    );
     assert.match(lines[1]!, /…/);
   });
 

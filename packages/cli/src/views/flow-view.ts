@@ -10,14 +10,19 @@ export function partyText(party: Pick<StoredParty, 'workload' | 'name' | 'addres
   return party.name ?? party.address;
 }
 
-export const verdictTone = (verdict: string): Tone => (verdict === 'allow' ? 'good' : verdict === 'pending' ? 'ask' : 'bad');
+export const verdictTone = (verdict: string): Tone =>
+  verdict === 'allow' ? 'good' : verdict === 'pending' ? 'ask' : 'bad';
 
 /**
  * What decided, in one line. The side that denied explains a denial; of an allowed flow the two sides are usually one rule. What was
  * dropped for something other than policy says that.
  */
-export function whyText(flow: Pick<StoredFlow, 'verdict' | 'egressReason' | 'ingressReason' | 'dropReason' | 'question'>): string {
-  const reasons = [flow.egressReason, flow.ingressReason].filter((reason) => reason !== '' && reason !== 'builtin:not-a-subject');
+export function whyText(
+  flow: Pick<StoredFlow, 'verdict' | 'egressReason' | 'ingressReason' | 'dropReason' | 'question'>,
+): string {
+  const reasons = [flow.egressReason, flow.ingressReason].filter(
+    (reason) => reason !== '' && reason !== 'builtin:not-a-subject',
+  );
   const said = [...new Set(reasons)].join(' + ');
   const asked = flow.question === null ? said : `${said} (asked)`;
   if (flow.dropReason === null || flow.dropReason === '') return asked;

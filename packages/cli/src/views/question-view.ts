@@ -35,7 +35,11 @@ export function describeQuestion(question: QuestionRecord, nowMs: number): reado
   const took = question.answeredMs === null ? '' : ` after ${duration(question.answeredMs - question.atMs)}`;
   return [
     { kind: 'field', name: 'Question', value: question.id },
-    { kind: 'field', name: 'Asked', value: `${clock(question.atMs, nowMs)} on ${question.host}, revision ${question.revision}` },
+    {
+      kind: 'field',
+      name: 'Asked',
+      value: `${clock(question.atMs, nowMs)} on ${question.host}, revision ${question.revision}`,
+    },
     { kind: 'field', name: 'From', value: `${partyText(question.source)}  ${question.source.address}` },
     { kind: 'field', name: 'From labels', value: labelsText(question.source.labels) },
     { kind: 'field', name: 'To', value: `${partyText(question.destination)}  ${question.destination.address}` },
@@ -45,7 +49,11 @@ export function describeQuestion(question: QuestionRecord, nowMs: number): reado
     { kind: 'field', name: 'Rate', value: `${question.ratePerMinute} connections in the last minute` },
     { kind: 'field', name: 'Answer', value: outcomeText(question, nowMs) + took, tone: stateTone(question) },
     { kind: 'field', name: 'Why', value: question.why },
-    { kind: 'field', name: 'By', value: question.by ?? (question.approver === null ? '' : `waits for ${question.approver}`) },
+    {
+      kind: 'field',
+      name: 'By',
+      value: question.by ?? (question.approver === null ? '' : `waits for ${question.approver}`),
+    },
     {
       kind: 'field',
       name: 'Holds for',

@@ -1,0 +1,128 @@
+import { Argument, type Command } from 'commander';
+import { connect, type Connection } from '../client/connection.ts';
+import { valueOf } from '../client/failure.ts';
+import { CommandFailure } from '../exit.ts';
+import { printValue, yamlText } from '../output/format.ts';
+import { renderDescription, renderTable, type DescribeItem } from '../output/table.ts';
+import { clock } from '../output/units.ts';
+import { documentKind } from '../resources/resources.ts';
+import { examples, type Registration, type Shell } from '../shell.ts';
+import { describeFlow, flowColumns } from '../views/flow-view.ts';
+import { describeHost, describeWorkload } from '../views/inventory-view.ts';
+import { describeQuestion } from '../views/question-view.ts';
+import { divergenceColumns } from '../views/record-view.ts';
+import { outputFormatOf } from './options.ts';
+
+/** Recent flows that a workload's description shows. */
+const flowsShown = 10;
+
+const kinds = ['workload', 'host', 'segment', 'policy', 'tier', 'question', 'flow'] as const;
+
+export const registerDescribe: Registration = (program, shell) => {
+  const command = program
+    .command('describe')
+    .description('Everything about one thing: what it is, what it did, and why')
+    .addArgument(new Argument('<kind>', kinds.join(', ')).choices(kinds))
+    .argument('<name>', 'its name or id')
+    .action(async (kind: (typeof kinds)[number], name: string, _options: unknown, self: Command) => {
+      const connection = await connect(self, shell);
+      switch (kind) {
+        case 'workload':
+          return describeWorkloadByName(connection, shell, self, name);
+        case 'host':
+          return describeHostByName(connection, shell, self, name);
+        case 'question': {
+          const question = valueOf(await connection.api.getQuestion({ params: { id: name } }));
+          return show(shell, self, question, describeQuestion(question, shell.nowMs()));
+        }
+        case 'flow':
+          return describeFlowById(connection, shell, self, name);
+        case 'segment':
+        case 'policy':
+        case 'tier':
+          return describeDocument(connection, shell, self, { kind: documentKind(kind)!, name });
+        default:
+          return kind satisfies never;
+      }
+    });
+  examples(command, [
+    ['bulkhead describe workload web', 'labels, segments, isolation, recent flows with reasons, differences'],
+    ['bulkhead describe host h1', 'receipt, counters, what could not be applied'],
+    ['bulkhead describe question h1:b1:42', 'who asked for what, which rule, who answered and why'],
+  ]);
+};
+
+function show(shell: Shell, command: Command, value: unknown, items: readonly DescribeItem[]): void {
+  printValue(shell.terminal, outputFormatOf(command), value, () => renderDescription(items, shell.terminal.paint));
+}
+
+export async function describeWorkloadByName(
+  { api }: Connection,
+  shell: Shell,
+  command: Command,
+  name: string,
+): Promise<void> {
+  const workload = valueOf(await api.getWorkload({ params: { workload: name } }));
+  const [flows, divergences] = await Promise.all([
+    api.listFlows({ query: { workload: workload.workload, limit: flowsShown } }).then(valueOf),
+    api.listDivergences({ query: { workload: workload.workload } }).then(valueOf),
+  ]);
+  const nowMs = shell.nowMs();
+  const options = { paint: shell.terminal.paint };
+  const items: readonly DescribeItem[] = [
+    ...describeWorkload(workload, nowMs),
+    {
+      kind: 'section',
+      title: 'Last flows',
+      lines: flows.items.length === 0 ? ['none'] : renderTable(flows.items, flowColumns(nowMs), options),
+    },
+    ...(divergences.items.length === 0
+      ? []
+      : [
+          {
+            kind: 'section' as const,
+            title: 'Differences between engine and wire',
+            lines: renderTable(divergences.items, divergenceColumns(nowMs), options),
+          },
+        ]),
+  ];
+  show(shell, command, { ...workload, flows: flows.items, divergences: divergences.items }, items);
+}
+
+export async function describeHostByName(
+  { api }: Connection,
+  shell: Shell,
+  command: Command,
+  name: string,
+): Promise<void> {
+  const host = valueOf(await api.getHost({ params: { host: name } }));
+  show(shell, command, host, describeHost(host, shell.nowMs()));
+}
+
+/** The document itself is what there is to say, so it is shown as YAML, with who changed it last above. */
+export async function describeDocument(
+  { api }: Connection,
+  shell: Shell,
+  command: Command,
+  { kind, name }: { readonly kind: string; readonly name: string },
+): Promise<void> {
+  const stored = valueOf(await api.getDocument({ params: { kind, name } }));
+  printValue(shell.terminal, outputFormatOf(command), stored.document, () => [
+    shell.terminal.paint('dim', `# revision ${stored.revision}, ${clock(stored.atMs, shell.nowMs())}, ${stored.by}`),
+    ...yamlText(stored.document).split('\n'),
+  ]);
+}
+
+async function describeFlowById({ api }: Connection, shell: Shell, command: Command, id: string): Promise<void> {
+  let cursor: string | null = null;
+  // The API finds flows by what they are; an id is looked for among the newest.
+  for (let page = 0; page < 10; page += 1) {
+    const found: { readonly items: readonly Parameters<typeof describeFlow>[0][]; readonly cursor: string | null } =
+      valueOf(await api.listFlows({ query: { limit: 1000, ...(cursor === null ? {} : { cursor }) } }));
+    const flow = found.items.find((each) => each.id === id);
+    if (flow !== undefined) return show(shell, command, flow, describeFlow(flow, shell.nowMs()));
+    cursor = found.cursor;
+    if (cursor === null) break;
+  }
+  throw new CommandFailure('notFound', `flow ${id} is not among the newest`, { remedy: 'bulkhead flows -o wide' });
+}
