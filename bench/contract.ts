@@ -24,9 +24,17 @@ export interface BenchOptions {
 }
 
 export function parseBenchOptions(name: string, about: string): BenchOptions {
-  const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false }, json: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false } } });
+  const { values } = parseArgs({
+    options: {
+      quick: { type: 'boolean', default: false },
+      json: { type: 'string' },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
   if (values.help) {
-    console.log(`npm run bench:${name} -- [--quick] [--json FILE]\n\n${about}\n\n  --quick      fewer rounds, at most 50 s; the sizes stay as they are\n  --json FILE  also write the figures and their raw data to FILE`);
+    console.log(
+      `npm run bench:${name} -- [--quick] [--json FILE]\n\n${about}\n\n  --quick      fewer rounds, at most 50 s; the sizes stay as they are\n  --json FILE  also write the figures and their raw data to FILE`,
+    );
     process.exit(0);
   }
   return { quick: values.quick, json: values.json ?? null };
@@ -46,7 +54,13 @@ export function percentile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!;
 }
 
-export function measured(name: string, unit: string, raw: readonly number[], value: number = median(raw), note?: string): Figure {
+export function measured(
+  name: string,
+  unit: string,
+  raw: readonly number[],
+  value: number = median(raw),
+  note?: string,
+): Figure {
   return { name, value, unit, rounds: raw.length, raw, ...(note === undefined ? {} : { note }) };
 }
 
@@ -62,17 +76,32 @@ export function ratio(name: string, ours: readonly number[], theirs: readonly nu
 
 function machine(): Record<string, unknown> {
   const model = /model name\s*:\s*(.+)/.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown';
-  return { cpu: model, cores: os.cpus().length, memoryGiB: Math.round(os.totalmem() / 2 ** 30), kernel: os.release(), node: process.version, load: os.loadavg()[0] };
+  return {
+    cpu: model,
+    cores: os.cpus().length,
+    memoryGiB: Math.round(os.totalmem() / 2 ** 30),
+    kernel: os.release(),
+    node: process.version,
+    load: os.loadavg()[0],
+  };
 }
 
 /** Prints the table and writes the file. */
 export function report(title: string, figures: readonly Figure[], options: BenchOptions): void {
   const about = machine();
-  console.log(`\n${title}\n${Object.entries(about).map(([key, value]) => `${key}: ${String(value)}`).join(', ')}\n`);
+  console.log(
+    `\n${title}\n${Object.entries(about)
+      .map(([key, value]) => `${key}: ${String(value)}`)
+      .join(', ')}\n`,
+  );
   const width = Math.max(...figures.map((figure) => figure.name.length));
   for (const figure of figures) {
-    const value = figure.value === null ? `not measured: ${figure.why ?? ''}` : `${figure.value.toPrecision(4)} ${figure.unit}`;
-    const spread = figure.raw.length > 1 ? `(${Math.min(...figure.raw).toPrecision(3)} … ${Math.max(...figure.raw).toPrecision(3)}, n=${figure.raw.length})` : '';
+    const value =
+      figure.value === null ? `not measured: ${figure.why ?? ''}` : `${figure.value.toPrecision(4)} ${figure.unit}`;
+    const spread =
+      figure.raw.length > 1
+        ? `(${Math.min(...figure.raw).toPrecision(3)} … ${Math.max(...figure.raw).toPrecision(3)}, n=${figure.raw.length})`
+        : '';
     console.log(`${figure.name.padEnd(width)}  ${value.padEnd(16)} ${spread} ${figure.note ?? ''}`.trimEnd());
   }
   if (options.json !== null) writeFileSync(options.json, `${JSON.stringify({ machine: about, figures }, null, 2)}\n`);

@@ -10,8 +10,16 @@ const ports = 60_000;
 
 /** iptables-restore text: established first, `count` rules of one source, destination and port each. */
 export function iptablesRules(count: number, from: string, to: string): string {
-  const lines = ['*filter', ':INPUT ACCEPT [0:0]', ':FORWARD DROP [0:0]', ':OUTPUT ACCEPT [0:0]', '-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT', '-A FORWARD -m conntrack --ctstate INVALID -j DROP'];
-  for (let i = 0; i < count - 1; i++) lines.push(`-A FORWARD -s ${address(i)}/32 -d ${to}/32 -p tcp -m tcp --dport ${portFirst + (i % ports)} -j ACCEPT`);
+  const lines = [
+    '*filter',
+    ':INPUT ACCEPT [0:0]',
+    ':FORWARD DROP [0:0]',
+    ':OUTPUT ACCEPT [0:0]',
+    '-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
+    '-A FORWARD -m conntrack --ctstate INVALID -j DROP',
+  ];
+  for (let i = 0; i < count - 1; i++)
+    lines.push(`-A FORWARD -s ${address(i)}/32 -d ${to}/32 -p tcp -m tcp --dport ${portFirst + (i % ports)} -j ACCEPT`);
   lines.push(`-A FORWARD -s ${from}/32 -d ${to}/32 -p tcp -j ACCEPT`, '-A FORWARD -p icmp -j ACCEPT', 'COMMIT', '');
   return lines.join('\n');
 }

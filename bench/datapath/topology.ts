@@ -38,17 +38,33 @@ export async function inNamespace(namespace: string, command: readonly string[],
 export async function createTopology(name: string, mode: 'bridge' | 'routed' | 'bare'): Promise<Topology> {
   const topology = { name, host: `bhbench-${name}-h`, a: `bhbench-${name}-a`, b: `bhbench-${name}-b` };
   const remove = async (): Promise<void> => {
-    for (const namespace of [topology.a, topology.b, topology.host]) await run('ip', ['netns', 'del', namespace]).catch(() => undefined);
+    for (const namespace of [topology.a, topology.b, topology.host])
+      await run('ip', ['netns', 'del', namespace]).catch(() => undefined);
   };
   await remove();
   try {
     for (const namespace of [topology.host, topology.a, topology.b]) {
       await run('ip', ['netns', 'add', namespace]);
-      await inNamespace(namespace, ['sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1']);
+      await inNamespace(namespace, [
+        'sysctl',
+        '-qw',
+        'net.ipv6.conf.all.disable_ipv6=1',
+        'net.ipv6.conf.default.disable_ipv6=1',
+      ]);
       await inNamespace(namespace, ['ip', 'link', 'set', 'lo', 'up']);
     }
-    await createEnd(topology.host, topology.a, { side: 'a', address: addressA, mac: macA, gatewayMac: gatewayMacA }, mode);
-    await createEnd(topology.host, topology.b, { side: 'b', address: addressB, mac: macB, gatewayMac: gatewayMacB }, mode);
+    await createEnd(
+      topology.host,
+      topology.a,
+      { side: 'a', address: addressA, mac: macA, gatewayMac: gatewayMacA },
+      mode,
+    );
+    await createEnd(
+      topology.host,
+      topology.b,
+      { side: 'b', address: addressB, mac: macB, gatewayMac: gatewayMacB },
+      mode,
+    );
     if (mode === 'bridge') await createBridge(topology.host);
     if (mode === 'routed') await inNamespace(topology.host, ['sysctl', '-qw', 'net.ipv4.ip_forward=1']);
   } catch (error) {
@@ -67,7 +83,24 @@ interface End {
 
 async function createEnd(host: string, namespace: string, end: End, mode: 'bridge' | 'routed' | 'bare'): Promise<void> {
   const veth = `v${end.side}`;
-  await run('ip', ['link', 'add', veth, 'netns', host, 'address', end.gatewayMac, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', namespace, 'address', end.mac]);
+  await run('ip', [
+    'link',
+    'add',
+    veth,
+    'netns',
+    host,
+    'address',
+    end.gatewayMac,
+    'type',
+    'veth',
+    'peer',
+    'name',
+    'eth0',
+    'netns',
+    namespace,
+    'address',
+    end.mac,
+  ]);
   await inNamespace(host, ['ip', 'link', 'set', veth, 'up']);
   await inNamespace(namespace, ['ip', 'link', 'set', 'eth0', 'up']);
   await inNamespace(namespace, ['sysctl', '-qw', 'net.ipv4.ip_local_port_range=1024 65000', 'net.ipv4.tcp_tw_reuse=1']);
@@ -80,7 +113,12 @@ async function createEnd(host: string, namespace: string, end: End, mode: 'bridg
   await inNamespace(namespace, ['ip', 'route', 'add', 'default', 'via', gateway, 'dev', 'eth0', 'onlink']);
   if (end.side === 'a') await inNamespace(host, ['ip', 'addr', 'add', `${gateway}/32`, 'dev', 'lo']);
   await inNamespace(host, ['ip', 'route', 'add', `${end.address}/32`, 'dev', veth]);
-  await inNamespace(host, ['sysctl', '-qw', `net.ipv4.conf.${veth}.proxy_arp=1`, `net.ipv4.neigh.${veth}.proxy_delay=0`]);
+  await inNamespace(host, [
+    'sysctl',
+    '-qw',
+    `net.ipv4.conf.${veth}.proxy_arp=1`,
+    `net.ipv4.neigh.${veth}.proxy_delay=0`,
+  ]);
 }
 
 async function createBridge(host: string): Promise<void> {
@@ -128,8 +166,12 @@ async function openVswitch(): Promise<Topology | string> {
   const environment = { ...process.env, OVS_RUNDIR: home, OVS_LOGDIR: home, OVS_DBDIR: home };
   await run('ovsdb-tool', ['create', database, '/usr/share/openvswitch/vswitch.ovsschema']);
   const server = spawn('ovsdb-server', [database, `--remote=p${socket}`], { env: environment, stdio: 'ignore' });
-  const control = (...command: string[]): Promise<unknown> => run('ovs-vsctl', [`--db=${socket}`, '--timeout=20', ...command], { env: environment });
-  const daemon = spawn('nsenter', [`--net=/run/netns/${topology.host}`, 'ovs-vswitchd', socket], { env: environment, stdio: 'ignore' });
+  const control = (...command: string[]): Promise<unknown> =>
+    run('ovs-vsctl', [`--db=${socket}`, '--timeout=20', ...command], { env: environment });
+  const daemon = spawn('nsenter', [`--net=/run/netns/${topology.host}`, 'ovs-vswitchd', socket], {
+    env: environment,
+    stdio: 'ignore',
+  });
   const stop = async (): Promise<void> => {
     daemon.kill();
     server.kill();
@@ -140,10 +182,17 @@ async function openVswitch(): Promise<Topology | string> {
     await control('--no-wait', 'init');
     await control('add-br', 'br0', '--', 'set', 'bridge', 'br0', 'datapath_type=netdev');
     await control('add-port', 'br0', 'va', '--', 'add-port', 'br0', 'vb');
-    const flows = ['priority=100,arp,actions=normal', 'priority=50,ct_state=-trk,ip,actions=ct(table=1)', 'table=1,priority=50,ct_state=+trk+est,actions=normal', 'table=1,priority=40,ct_state=+trk+new,ip,actions=ct(commit),normal', 'table=1,priority=0,actions=drop'];
+    const flows = [
+      'priority=100,arp,actions=normal',
+      'priority=50,ct_state=-trk,ip,actions=ct(table=1)',
+      'table=1,priority=50,ct_state=+trk+est,actions=normal',
+      'table=1,priority=40,ct_state=+trk+new,ip,actions=ct(commit),normal',
+      'table=1,priority=0,actions=drop',
+    ];
     await run('ovs-ofctl', ['del-flows', 'br0'], { env: environment });
     for (const flow of flows) await run('ovs-ofctl', ['add-flow', 'br0', flow], { env: environment });
-    for (const namespace of [topology.a, topology.b]) await inNamespace(namespace, ['ethtool', '-K', 'eth0', 'tx', 'off']);
+    for (const namespace of [topology.a, topology.b])
+      await inNamespace(namespace, ['ethtool', '-K', 'eth0', 'tx', 'off']);
   } catch (error) {
     await stop();
     return `Open vSwitch did not start: ${error instanceof Error ? error.message : String(error)}`;

@@ -26,19 +26,33 @@ export async function buildLoad(): Promise<void> {
 
 /** The server runs on the last processor; so do RR and CRR clients (the cost of the path alone), while streams use the first. */
 export async function startServer(topology: Topology): Promise<ChildProcess> {
-  const server = spawn('nsenter', [`--net=/run/netns/${topology.b}`, 'taskset', '-c', '1', loadBinary, 'serve', String(loadPort)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const server = spawn(
+    'nsenter',
+    [`--net=/run/netns/${topology.b}`, 'taskset', '-c', '1', loadBinary, 'serve', String(loadPort)],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
   await once(server.stdout, 'data');
   return server;
 }
 
 export async function measureLoad(topology: Topology, load: Load, seconds: number): Promise<LoadResult> {
   const cpu = load === 'stream' ? '0' : '1';
-  const text = await inNamespace(topology.a, ['taskset', '-c', cpu, loadBinary, load, addressB, String(loadPort), String(seconds)]);
+  const text = await inNamespace(topology.a, [
+    'taskset',
+    '-c',
+    cpu,
+    loadBinary,
+    load,
+    addressB,
+    String(loadPort),
+    String(seconds),
+  ]);
   return JSON.parse(text) as LoadResult;
 }
 
 /** Segmentation offload on or off at both ends: without it every packet pays the path's cost. */
 export async function setOffload(topology: Topology, on: boolean): Promise<void> {
   const value = on ? 'on' : 'off';
-  for (const namespace of [topology.a, topology.b]) await inNamespace(namespace, ['ethtool', '-K', 'eth0', 'tso', value, 'gso', value, 'gro', value]);
+  for (const namespace of [topology.a, topology.b])
+    await inNamespace(namespace, ['ethtool', '-K', 'eth0', 'tso', value, 'gso', value, 'gro', value]);
 }
