@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { registerAudit } from './commands/audit.ts';
 import { registerCompletion } from './commands/completion.ts';
+import { createLookUp } from './completion/look-up.ts';
 import { registerContext } from './commands/context.ts';
 import { registerDescribe } from './commands/describe.ts';
 import { registerDoctor } from './commands/doctor.ts';
@@ -50,7 +51,7 @@ export function createProgram(shell: Shell): Command {
     .exitOverride();
   addGlobalOptions(program);
   for (const register of registrations) register(program, shell);
-  registerCompletion(program, shell, async () => []);
+  registerCompletion(program, shell, createLookUp(program, shell));
   inherit(program, shell);
   return program;
 }
