@@ -21,6 +21,7 @@ const packetLevel = 263;
 const ignoreOutgoing = 23;
 const receiveBufferForced = 33;
 const socketLevel = 1;
+const markOption = 36;
 const frameBytesMax = 65_536;
 
 /** Errors of the environment while a test sets itself up. */
@@ -89,6 +90,12 @@ export class FrameSocket implements Disposable {
     must(setOption(this.#fd, socketLevel, receiveBufferForced, bytes, 4), 'size the receive buffer');
   }
 
+  /** Frames sent from now on carry this mark, as if the host's stack had set it. */
+  mark(value: number): void {
+    const bytes = Buffer.alloc(4);
+    bytes.writeUInt32LE(value);
+    must(setOption(this.#fd, socketLevel, markOption, bytes, 4), 'mark frames');
+  }
   send(frame: Uint8Array): void {
     must(writeCall(this.#fd, frame, frame.length), 'send a frame');
   }

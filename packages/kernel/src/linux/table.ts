@@ -93,8 +93,8 @@ export class Table {
 
   /** Removes the entry of the scratch key; false when there was none. */
   delete(): boolean {
-    this.#attributes.writeBigUInt64LE(anyFlag, 24);
-    const result = bpf(command.mapDelete, this.#attributes);
+    // The kernel refuses a delete that names a value.
+    const result = bpf(command.mapDelete, this.#attributes.subarray(0, 16));
     if (result >= 0) return true;
     if (-result === errno['ENOENT']) return false;
     throw failure(`delete from ${this.name}`, -result);
