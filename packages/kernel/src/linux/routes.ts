@@ -1,5 +1,5 @@
 /** Interfaces, addresses, routes, sysctls and nftables of the network namespace that the process runs in. */
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { KernelError, type InterfaceInfo, type Routes } from '../port.ts';
 import { runTool, toolError } from './command.ts';
 import { IpBatches } from './ip.ts';
@@ -111,14 +111,17 @@ export class LinuxRoutes implements Routes {
     await unless(['EADDRNOTAVAIL', 'ENODEV'], this.#ip.run('address', 'delete', cidr, 'dev', name));
   }
 
-  /** `path` below /proc/sys with slashes, since interface names may have dots. Read back: some values are refused silently. */
+  /**
+   * `path` below /proc/sys with slashes, since interface names may have dots. Read back: some values are refused silently.
+   * Synchronous: /proc/sys/net shows the namespace of the thread that opens it, and pool threads may be in another.
+   */
   async setSysctl(path: string, value: string): Promise<void> {
     const operation = `set sysctl ${path}`;
     if (!/^[\w.@-]+(\/[\w.@-]+)+$/.test(path) || path.split('/').includes('..'))
       throw new KernelError(operation, 'EINVAL');
     try {
-      await writeFile(`/proc/sys/${path}`, value);
-      const now = (await readFile(`/proc/sys/${path}`, 'utf8')).trim();
+      writeFileSync(`/proc/sys/${path}`, value);
+      const now = readFileSync(`/proc/sys/${path}`, 'utf8').trim();
       if (now !== value.trim()) throw new KernelError(operation, 'EINVAL', { detail: `it stayed ${now}` });
     } catch (error) {
       if (error instanceof KernelError) throw error;

@@ -1,0 +1,66 @@
+/** What the parts of the simulated datapath pass to one another while they judge one packet. */
+import type { CounterName, Limits } from '../port.ts';
+import type { Packet } from './frame.ts';
+import { count, type Pair, type Pinned, type TableConnection } from './state.ts';
+import type { Judged, Party } from './verdict.ts';
+
+/** Where a packet meets the programs: leaving a workload, or on its way into one (`marked`: checked by from_workload before). */
+export type Arrival =
+  | { readonly hook: 'from-workload'; readonly ifindex: number }
+  | { readonly hook: 'to-workload'; readonly ifindex: number; readonly marked: boolean };
+
+export type Delivery =
+  /** To an endpoint of this host, or to the host's stack (`slot` 0). */
+  | { readonly kind: 'passed'; readonly slot: number }
+  | { readonly kind: 'dropped'; readonly reason: CounterName; readonly rejected: boolean }
+  | { readonly kind: 'punted'; readonly id: number };
+
+/** The outside of the datapath: its clock, its bounds, its dice. */
+export interface Surroundings {
+  readonly pinned: Pinned;
+  readonly limits: Limits;
+  readonly nowNs: bigint;
+  readonly randomId: () => number;
+}
+
+export interface Seen {
+  readonly packet: Packet;
+  readonly bytes: number;
+  readonly answers: boolean;
+  readonly arrival: Arrival;
+  /** Slot of the interface that the packet was seen on. */
+  readonly slot: number;
+}
+
+export interface Judgement {
+  /** In the connection's order: `ends[0]` opened it. */
+  readonly ends: Pair<Party>;
+  readonly verdict: Judged;
+  /** 0 when the packet goes the originator's way. */
+  readonly side: 0 | 1;
+  /** The live entry that the packet belongs to. */
+  readonly open: TableConnection | null;
+}
+
+export function other(side: 0 | 1): 0 | 1 {
+  return side === 0 ? 1 : 0;
+}
+
+/** The endpoint that a packet is charged to: its sender, or its receiver where outside sent it. */
+export function chargedSlot(judgement: Judgement): number {
+  const sender = judgement.ends[judgement.side].slot;
+  return sender !== 0 ? sender : judgement.ends[other(judgement.side)].slot;
+}
+
+export function drop(around: Surroundings, slot: number, reason: CounterName): Delivery {
+  count(around.pinned, reason, slot);
+  return { kind: 'dropped', reason, rejected: false };
+}
+
+const nsPerSecond = 1_000_000_000n;
+/** Time at which the next token is due, or null where the bucket is empty. */
+export function takeToken(dueNs: bigint, nowNs: bigint, perSecond: number, burst: number): bigint | null {
+  const intervalNs = nsPerSecond / BigInt(perSecond);
+  const due = dueNs > nowNs ? dueNs : nowNs;
+  return due - nowNs > BigInt(burst) * intervalNs ? null : due + intervalNs;
+}

@@ -1,0 +1,137 @@
+/** Who the two ends of a packet are, and what the rows in force say about them: bpf/verdict.h over the simulated tables. */
+import { parseCidr, writeAddress } from '../address.ts';
+import type { CounterName, EndpointEntry, EndpointState, KernelVerdict, PortRoot, VerdictAction } from '../port.ts';
+import { decodeVerdict, isVerdict } from '../port-nodes.ts';
+import { lookUp } from '../port-tree.ts';
+import type { Pair, Pinned } from './state.ts';
+
+export const identity = { host: 1, world: 2, unknown: 3 } as const;
+
+export interface Party {
+  readonly slot: number;
+  readonly identity: number;
+  readonly owner: 'endpoint' | 'remote' | 'host' | 'nobody';
+  readonly state: EndpointState | 'none';
+  /** '' where the side is no endpoint. */
+  readonly word: string;
+  readonly ruleset: number;
+}
+
+export function wordOf(endpoint: EndpointEntry): string {
+  return `${endpoint.identity}.${endpoint.ruleset}.${endpoint.epoch}`;
+}
+
+export function endpointParty(endpoint: EndpointEntry): Party {
+  return {
+    slot: endpoint.slot,
+    identity: endpoint.state === 'held' ? identity.unknown : endpoint.identity,
+    owner: 'endpoint',
+    state: endpoint.state,
+    word: wordOf(endpoint),
+    ruleset: endpoint.ruleset,
+  };
+}
+
+const outside = { slot: 0, word: '', ruleset: 0, state: 'none' } as const;
+
+export function partyOf(pinned: Pinned, address: string): Party {
+  const owner = pinned.addresses.get(address);
+  if (owner === undefined) return { ...outside, owner: 'nobody', identity: cidrPeer(pinned, address) };
+  if (owner.kind === 'host') return { ...outside, owner: 'host', identity: identity.host };
+  if (owner.kind === 'remote') return { ...outside, owner: 'remote', identity: owner.identity };
+  const endpoint = pinned.endpoints.get(owner.slot);
+  // An address whose endpoint is gone belongs to nobody who may speak or listen.
+  if (endpoint === undefined) return { ...outside, owner: 'endpoint', identity: 0, state: 'fenced' };
+  return endpointParty(endpoint);
+}
+
+/** The peer of the longest network that holds the address. */
+export function cidrPeer(pinned: Pinned, address: string): number {
+  let best = { bits: -1, peer: identity.world as number };
+  for (const [text, peer] of pinned.cidrs) {
+    const cidr = parseCidr(text);
+    if (cidr.prefixBits > best.bits && holds(cidr.address, cidr.prefixBits, address))
+      best = { bits: cidr.prefixBits, peer };
+  }
+  return best.peer;
+}
+
+const network = new DataView(new ArrayBuffer(16));
+const candidate = new DataView(new ArrayBuffer(16));
+function holds(networkAddress: string, prefixBits: number, address: string): boolean {
+  writeAddress(networkAddress, network, 0);
+  writeAddress(address, candidate, 0);
+  for (let bit = 0; bit < prefixBits; bit++) {
+    const mask = 0x80 >>> (bit & 7);
+    if (((network.getUint8(bit >> 3) ^ candidate.getUint8(bit >> 3)) & mask) !== 0) return false;
+  }
+  return true;
+}
+
+export interface Judged {
+  readonly action: VerdictAction;
+  readonly reason: CounterName;
+  readonly rule: Pair<number>;
+  /** Rules of the sides that ask, else 0. */
+  readonly asked: Pair<number>;
+  /** An end is held: nobody can be judged yet. */
+  readonly wait: boolean;
+  /** What an observed end would have done. */
+  readonly observed: VerdictAction;
+}
+
+export function severity(action: VerdictAction): number {
+  if (action === 'allow') return 0;
+  return action === 'ask' ? 1 : 2;
+}
+
+export function rowKey(ruleset: number, side: number, peer: number): string {
+  return `${ruleset * 2 + side}/${peer}`;
+}
+
+/** The verdict of one side; null where there is no row at all. */
+function sideVerdict(pinned: Pinned, ruleset: number, side: number, peer: number, point: number): KernelVerdict | null {
+  const root = pinned.rows.get(rowKey(ruleset, side, peer)) ?? pinned.rows.get(rowKey(ruleset, side, 0));
+  return root === undefined ? null : verdictOf(pinned, root, point);
+}
+
+function verdictOf(pinned: Pinned, root: PortRoot, point: number): KernelVerdict | null {
+  let missing = false;
+  const reference = lookUp(root, point, (at) => {
+    const node = isVerdict(at) ? undefined : pinned.nodes.get(at);
+    missing ||= node === undefined && !isVerdict(at);
+    return node ?? null;
+  });
+  return missing ? null : decodeVerdict(reference);
+}
+
+/** `ends[0]` opens the connection. Deny and reject are above ask, ask above allow; of two denials the egress side's form counts. */
+export function judge(pinned: Pinned, ends: Pair<Party>, point: number): Judged {
+  const rule: Pair<number> = [0, 0];
+  const asked: Pair<number> = [0, 0];
+  let action: VerdictAction = 'allow';
+  let reason: CounterName = 'denied';
+  let observed: VerdictAction = 'allow';
+  const wait = ends.some((end) => end.state === 'held');
+  if (ends.some((end) => end.state === 'fenced'))
+    return { action: 'deny', reason: 'fenced', rule, asked, wait: false, observed };
+  for (const side of wait ? [] : ([0, 1] as const)) {
+    const mine = ends[side];
+    if (mine.owner !== 'endpoint') continue;
+    const found = sideVerdict(pinned, mine.ruleset, side, ends[side === 0 ? 1 : 0].identity, point);
+    const verdict = found ?? { action: 'deny', rule: 0 };
+    rule[side] = verdict.rule;
+    if (mine.state === 'observed') {
+      if (severity(verdict.action) > severity(observed)) observed = verdict.action;
+      continue;
+    }
+    if (verdict.action === 'ask') asked[side] = verdict.rule;
+    if (severity(verdict.action) > severity(action)) {
+      action = verdict.action;
+      // The programs know a missing row by its value, which a denial by rule 0 has too.
+      const isMissing = verdict.action === 'deny' && verdict.rule === 0;
+      reason = verdict.action === 'reject' ? 'rejected' : isMissing ? 'no_row' : 'denied';
+    }
+  }
+  return { action, reason, rule, asked, wait, observed };
+}

@@ -1,0 +1,313 @@
+/** Tables: whatever is put in can be read back, twice is as good as once, and a full table takes nothing. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import fc from 'fast-check';
+import { cidrText, parseCidr, writeAddress } from '../address.ts';
+import { normalPortTable } from '../port-tree.ts';
+import { KernelError, type AddressEntry, type Kernel, type PortRoot, type Row } from '../port.ts';
+import type { ContractOptions, KernelFactory, KernelUnderTest } from './contract.ts';
+import { address, allow, always, deny, endpoint, networkOf, portTable, sampleEndpoint, verdict } from './samples.ts';
+
+const isError = (code: string) => (error: unknown) => error instanceof KernelError && error.code === code;
+const byText = (a: unknown, b: unknown): number => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1);
+const sorted = <T>(values: Iterable<T>): T[] => [...values].sort(byText);
+
+export function describeTables(factory: KernelFactory, options: ContractOptions): void {
+  describe('tables', () => {
+    let under: KernelUnderTest;
+    let kernel: Kernel;
+    before(async () => {
+      under = await factory();
+      kernel = under.kernel;
+    });
+    after(() => under.dispose());
+    const runs = { numRuns: options.runs };
+
+    test('nothing answers before the programs are loaded, and loading twice reopens', () => {
+      assert.throws(() => kernel.maps.endpoints(), isError('ENOENT'));
+      assert.throws(() => kernel.events.drain(() => {}, 1), isError('ENOENT'));
+      assert.equal(kernel.programs.load().kind, 'loaded');
+      assert.equal(kernel.programs.load().kind, 'reopened');
+      assert.ok(kernel.programs.loaded().includes('from_workload'));
+    });
+
+    test('the configuration is read back, and a heartbeat leaves it alone', () => {
+      const config = {
+        revision: 9,
+        puntIfindex: 3,
+        overlayIfindex: 4,
+        puntRate: 100,
+        puntBurst: 50,
+        gatewayIpv4: '10.9.0.1',
+        gatewayIpv6: null,
+      };
+      kernel.maps.setConfig(config);
+      kernel.maps.heartbeat();
+      assert.deepEqual(kernel.maps.config(), config);
+    });
+
+    test('endpoints are what was last set', () => {
+      const command = fc.oneof(endpoint, fc.integer({ min: 1, max: 3 }));
+      fc.assert(
+        fc.property(fc.array(command, { maxLength: 12 }), (commands) => {
+          const model = new Map<number, unknown>();
+          for (const slot of [1, 2, 3]) kernel.maps.removeEndpoint(slot);
+          for (const next of commands) {
+            if (typeof next === 'number') {
+              kernel.maps.removeEndpoint(next);
+              model.delete(next);
+            } else {
+              kernel.maps.setEndpoint(next);
+              kernel.maps.setEndpoint(next);
+              model.set(next.slot, next);
+            }
+          }
+          assert.deepEqual(sorted(kernel.maps.endpoints()), sorted(model.values()));
+          for (const slot of [1, 2, 3]) assert.deepEqual(kernel.maps.endpoint(slot), model.get(slot));
+        }),
+        runs,
+      );
+      for (const slot of [1, 2, 3]) kernel.maps.removeEndpoint(slot);
+    });
+
+    test('an endpoint that does not fit is refused, and what was there stays', () => {
+      kernel.maps.setEndpoint(sampleEndpoint);
+      for (const wrong of [
+        { slot: 0 },
+        { slot: kernel.maps.limits.endpointsMax },
+        { identity: 2 ** 24 },
+        { epoch: 2 ** 16 },
+        { ruleset: -1 },
+      ]) {
+        assert.throws(
+          () => kernel.maps.setEndpoint({ ...sampleEndpoint, ...wrong }),
+          isError('ERANGE'),
+          JSON.stringify(wrong),
+        );
+      }
+      assert.deepEqual(kernel.maps.endpoints(), [sampleEndpoint]);
+      kernel.maps.removeEndpoint(1);
+    });
+
+    test('addresses are what was last set', () => {
+      const owner: fc.Arbitrary<AddressEntry> = fc.oneof(
+        fc.constant({ kind: 'host' } as const),
+        fc.integer({ min: 1, max: 9 }).map((slot) => ({ kind: 'endpoint', slot }) as const),
+        fc
+          .tuple(fc.integer({ min: 256, max: 2 ** 24 - 1 }), address)
+          .map(([identity, host]) => ({ kind: 'remote', identity, host }) as const),
+      );
+      fc.assert(
+        fc.property(fc.array(fc.tuple(address, fc.option(owner)), { maxLength: 20 }), (commands) => {
+          const model = new Map<string, AddressEntry>();
+          for (const [text, entry] of commands) {
+            if (entry === null) {
+              kernel.maps.removeAddress(text);
+              model.delete(text);
+            } else {
+              kernel.maps.setAddress(text, entry);
+              model.set(text, entry);
+            }
+          }
+          assert.deepEqual(sorted(kernel.maps.addresses()), sorted(model));
+          for (const [text] of commands) assert.deepEqual(kernel.maps.address(text), model.get(text));
+          for (const text of model.keys()) kernel.maps.removeAddress(text);
+        }),
+        runs,
+      );
+    });
+
+    test('port tables are read back and shared by content', () => {
+      fc.assert(
+        fc.property(portTable(verdict, 60), (table) => {
+          const root = kernel.maps.addPortTable(table);
+          assert.deepEqual(kernel.maps.portTable(root), normalPortTable(table));
+          assert.equal(kernel.maps.addPortTable(table), root);
+          kernel.maps.releasePortTable(root);
+          assert.deepEqual(kernel.maps.portTable(root), normalPortTable(table));
+          kernel.maps.releasePortTable(root);
+        }),
+        runs,
+      );
+    });
+
+    test('rows are what was last set', () => {
+      const key = fc.record(
+        {
+          ruleset: fc.constantFrom(1, 2, 2 ** 24 - 1),
+          direction: fc.constantFrom('egress', 'ingress'),
+          peer: fc.constantFrom(0, 5, 2 ** 32 - 1),
+        },
+        { noNullPrototype: true },
+      );
+      const roots = [
+        always(allow),
+        always(deny),
+        { ranges: [{ protocol: 6, from: 1, to: 2, verdict: allow }], otherwise: deny },
+      ].map((table) => kernel.maps.addPortTable(table));
+      const command = fc.oneof(
+        fc.array(fc.tuple(key, fc.constantFrom(...roots)), { maxLength: 8 }).map((rows) => ({
+          kind: 'set' as const,
+          rows: rows.map(([at, root]): Row => ({ ...at, root })),
+        })),
+        fc.array(key, { maxLength: 8 }).map((keys) => ({ kind: 'remove' as const, keys })),
+      );
+      fc.assert(
+        fc.property(fc.array(command, { maxLength: 6 }), (commands) => {
+          const model = new Map<string, Row>();
+          const textOf = ({ ruleset, direction, peer }: Omit<Row, 'root'>): string => `${ruleset} ${direction} ${peer}`;
+          for (const next of commands) {
+            if (next.kind === 'set') {
+              kernel.maps.setRows(next.rows);
+              for (const row of next.rows) model.set(textOf(row), row);
+            } else {
+              kernel.maps.removeRows(next.keys);
+              for (const row of next.keys) model.delete(textOf(row));
+            }
+          }
+          assert.deepEqual(sorted(kernel.maps.rows()), sorted(model.values()));
+          for (const row of model.values()) assert.equal(kernel.maps.row(row), row.root);
+          kernel.maps.removeRows([...model.values()]);
+          assert.deepEqual(kernel.maps.rows(), []);
+        }),
+        runs,
+      );
+      for (const root of roots) kernel.maps.releasePortTable(root);
+    });
+
+    const cidr = fc
+      .tuple(address, fc.integer({ min: 0, max: 32 }))
+      .map(([text, bits]) => networkOf(text, writeAddress, bits));
+    test('networks are what was last set', () => {
+      const command = fc.oneof(
+        fc.array(fc.tuple(cidr, fc.integer({ min: 2 ** 24, max: 2 ** 32 - 1 })), { maxLength: 8 }),
+        fc.array(cidr, { maxLength: 8 }),
+      );
+      fc.assert(
+        fc.property(fc.array(command, { maxLength: 6 }), (commands) => {
+          const model = new Map<string, number>();
+          for (const entries of commands) {
+            if (entries.every((entry) => typeof entry === 'string')) {
+              kernel.maps.removeCidrs(entries);
+              for (const text of entries) model.delete(text);
+            } else {
+              kernel.maps.setCidrs((entries as [string, number][]).map(([text, peer]) => ({ cidr: text, peer })));
+              for (const [text, peer] of entries as [string, number][]) model.set(text, peer);
+            }
+          }
+          assert.deepEqual(
+            sorted(kernel.maps.cidrs()),
+            sorted(model).map(([text, peer]) => ({ cidr: text, peer })),
+          );
+          kernel.maps.removeCidrs([...model.keys()]);
+        }),
+        runs,
+      );
+      assert.deepEqual(kernel.maps.cidrs(), []);
+      assert.throws(
+        () =>
+          kernel.maps.setCidrs([
+            { cidr: '10.0.0.0/8', peer: 1 },
+            { cidr: '10.0.0.1/8', peer: 1 },
+          ]),
+        isError('EINVAL'),
+      );
+      assert.deepEqual(kernel.maps.cidrs(), []);
+    });
+
+    test('a full table refuses the whole batch', { skip: !options.fillable.includes('cidrs') }, () => {
+      const text = (index: number): string =>
+        cidrText(parseCidr(`${10 + (index >>> 16)}.${(index >>> 8) & 255}.${index & 255}.0/24`));
+      const { cidrsMax } = kernel.maps.limits;
+      kernel.maps.setCidrs(Array.from({ length: cidrsMax - 1 }, (_, index) => ({ cidr: text(index), peer: 5 })));
+      const changed = [
+        { cidr: text(0), peer: 6 },
+        { cidr: text(cidrsMax), peer: 6 },
+        { cidr: text(cidrsMax + 1), peer: 6 },
+      ];
+      assert.throws(() => kernel.maps.setCidrs(changed), isError('full'));
+      const now = kernel.maps.cidrs();
+      assert.equal(now.length, cidrsMax - 1);
+      assert.ok(now.every((entry) => entry.peer === 5));
+      kernel.maps.setCidrs(changed.slice(0, 2));
+      assert.equal(kernel.maps.cidrs().length, cidrsMax);
+      kernel.maps.removeCidrs(kernel.maps.cidrs().map((entry) => entry.cidr));
+      assert.deepEqual(kernel.maps.cidrs(), []);
+    });
+
+    test('rows that do not fit are refused as a whole', { skip: !options.fillable.includes('rows') }, () => {
+      const { rowsMax } = kernel.maps.limits;
+      const root = kernel.maps.addPortTable(always(allow));
+      const other = kernel.maps.addPortTable(always(deny));
+      const row = (peer: number, at: PortRoot): Row => ({ ruleset: 1, direction: 'egress', peer, root: at });
+      kernel.maps.setRows(Array.from({ length: rowsMax - 1 }, (_, index) => row(index, root)));
+      assert.throws(
+        () => kernel.maps.setRows([row(0, other), row(rowsMax, root), row(rowsMax + 1, root)]),
+        isError('full'),
+      );
+      assert.equal(kernel.maps.rows().length, rowsMax - 1);
+      assert.equal(kernel.maps.row(row(0, root)), root);
+      kernel.maps.removeRows(kernel.maps.rows());
+    });
+
+    test(
+      'a port table that does not fit leaves nothing behind',
+      { skip: !options.fillable.includes('portNodes') },
+      () => {
+        const roots: PortRoot[] = [];
+        const table = (index: number) => ({
+          otherwise: deny,
+          ranges: Array.from({ length: 30_000 }, (_, at) => ({
+            protocol: 6,
+            from: at * 2,
+            to: at * 2,
+            verdict: { action: 'allow', rule: index } as const,
+          })),
+        });
+        const fill = (): void => {
+          for (let index = 0; index <= kernel.maps.limits.portNodesMax; index++)
+            roots.push(kernel.maps.addPortTable(table(index)));
+        };
+        assert.throws(fill, isError('full'));
+        assert.deepEqual(kernel.maps.portTable(roots[0]!), table(0));
+        kernel.maps.releasePortTable(roots.pop()!);
+        // The room of one is exactly the room of one more of its size, once packets cannot see the old one.
+        roots.push(kernel.maps.addPortTable(table(2 ** 20)));
+        assert.throws(() => kernel.maps.addPortTable(table(2 ** 20 + 1)), isError('full'));
+        for (const root of roots) kernel.maps.releasePortTable(root);
+      },
+    );
+
+    test('what was set outlives the agent; a root has one reference, and a lost one is free', async () => {
+      const kept = { ranges: [{ protocol: 6, from: 80, to: 90, verdict: allow }], otherwise: deny };
+      const root = kernel.maps.addPortTable(kept);
+      kernel.maps.setEndpoint(sampleEndpoint);
+      kernel.maps.setAddress('10.9.0.2', { kind: 'endpoint', slot: 1 });
+      kernel.maps.setCidrs([{ cidr: '10.0.0.0/8', peer: 2 ** 24 }]);
+      kernel.maps.setRows([{ ruleset: 1, direction: 'egress', peer: 0, root }]);
+      const old = kernel;
+      kernel = await under.reopen();
+      assert.throws(() => old.maps.endpoints(), KernelError);
+      assert.equal(kernel.programs.load().kind, 'reopened');
+      assert.deepEqual(kernel.maps.endpoints(), [sampleEndpoint]);
+      assert.deepEqual(kernel.maps.addresses(), new Map([['10.9.0.2', { kind: 'endpoint', slot: 1 }]]));
+      assert.deepEqual(kernel.maps.cidrs(), [{ cidr: '10.0.0.0/8', peer: 2 ** 24 }]);
+      assert.deepEqual(kernel.maps.rows(), [{ ruleset: 1, direction: 'egress', peer: 0, root }]);
+      assert.deepEqual(kernel.maps.portTable(root), kept);
+      assert.equal(kernel.maps.addPortTable(kept), root);
+      kernel.maps.releasePortTable(root);
+      kernel.maps.releasePortTable(root);
+      assert.deepEqual(kernel.maps.portTable(root), kept, 'a row still leads to it');
+      kernel.maps.removeRows([{ ruleset: 1, direction: 'egress', peer: 0 }]);
+    });
+
+    test('unloading leaves nothing', () => {
+      kernel.programs.unload();
+      assert.deepEqual(kernel.programs.loaded(), []);
+      assert.throws(() => kernel.maps.rows(), isError('ENOENT'));
+      assert.equal(kernel.programs.load().kind, 'loaded');
+      assert.deepEqual(kernel.maps.endpoints(), []);
+      kernel.programs.unload();
+    });
+  });
+}
