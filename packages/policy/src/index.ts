@@ -53,3 +53,12 @@ export type {
   RowChange,
   SubjectChange,
 } from './compile/update.ts';
+export {
+  type ConsideredRule,
+  explain,
+  type Explanation,
+  type RuleOutcome,
+  type RuleReference,
+  type SideExplanation,
+} from './explain/explain.ts';
+export { explanationText, partyText } from './explain/text.ts';

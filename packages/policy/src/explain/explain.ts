@@ -1,0 +1,177 @@
+import { decide, isolationFalseIn, peersMatch, segmentsOf } from '../decide/decide.ts';
+import type { RuleAction } from '../documents/document.ts';
+import type { Direction, Flow, Party, Reason, SideVerdict, Verdict } from '../model.ts';
+import { type PolicySet, rulesInOrder } from '../resolve/policy-set.ts';
+import type { Tier } from '../resolve/precedence.ts';
+import { portsMatch, type ResolvedRule } from '../resolve/rule.ts';
+import { membershipOf, type PostureAction } from '../resolve/segment.ts';
+
+/** What became of a rule that has, or nearly has, something to say about one side of a flow. */
+export type RuleOutcome =
+  | { readonly kind: 'decides' }
+  /** It left the flow to the tiers below. */
+  | { readonly kind: 'passes' }
+  /** Its tier comes after the one that decided. */
+  | { readonly kind: 'later-tier'; readonly winner: RuleReference }
+  /** Another rule of its tier is more severe. */
+  | { readonly kind: 'less-severe'; readonly winner: RuleReference }
+  /** Another rule of its tier comes before it: by its policy's name, then by its place in the policy. */
+  | { readonly kind: 'listed-later'; readonly winner: RuleReference }
+  /** Something built in decides before any rule. */
+  | { readonly kind: 'overruled'; readonly by: string }
+  /** It speaks only for the other side. */
+  | { readonly kind: 'other-side' }
+  | { readonly kind: 'port-differs' }
+  /** The far party is not among its peers. */
+  | { readonly kind: 'peer-differs' }
+  /** It is about other workloads than this one. */
+  | { readonly kind: 'subject-differs' };
+
+export interface RuleReference {
+  readonly tier: string;
+  readonly policy: string;
+  readonly rule: string;
+}
+
+export interface ConsideredRule extends RuleReference {
+  readonly action: RuleAction;
+  readonly outcome: RuleOutcome;
+}
+
+export interface SideExplanation {
+  readonly direction: Direction;
+  readonly subject: Party;
+  readonly verdict: SideVerdict;
+  /** The subject's segments with their postures, of which the strictest stands below all tiers. */
+  readonly segments: readonly { readonly segment: string; readonly posture: PostureAction }[];
+  /** Segments that its labels claim and its facts do not prove. */
+  readonly unproven: readonly { readonly segment: string; readonly why: string }[];
+  /** The segment whose demand of isolation is not met. */
+  readonly isolationDemandedBy: string | null;
+  /** Rules that match, in the order in which they are judged, then those that fail in exactly one thing. */
+  readonly rules: readonly ConsideredRule[];
+  /** How many more there are of the latter. */
+  readonly rulesOmitted: number;
+}
+
+export interface Explanation {
+  readonly flow: Flow;
+  readonly verdict: Verdict;
+  readonly egress: SideExplanation;
+  readonly ingress: SideExplanation;
+}
+
+/** Most rules that one side of an explanation lists. */
+export const rulesListedMax = 50;
+
+/** Why the flow has the verdict that `decide` gives. */
+export function explain(set: PolicySet, flow: Flow): Explanation {
+  const verdict = decide(set, flow);
+  return {
+    flow,
+    verdict,
+    egress: explainSide(set, 'egress', flow, verdict.egress),
+    ingress: explainSide(set, 'ingress', flow, verdict.ingress),
+  };
+}
+
+function explainSide(set: PolicySet, direction: Direction, flow: Flow, verdict: SideVerdict): SideExplanation {
+  const [subject, peer] = direction === 'egress' ? [flow.source, flow.destination] : [flow.destination, flow.source];
+  const labels = subject.kind === 'workload' ? subject.labels : {};
+  const members = subject.kind === 'workload' ? segmentsOf(set, labels) : [];
+  const unproven = [...set.segments.values()].flatMap((segment) => {
+    const membership = subject.kind === 'workload' ? membershipOf(segment, labels) : null;
+    return membership?.kind === 'unproven' ? [{ segment: segment.name, why: membership.why }] : [];
+  });
+  const { matching, near } = considerRules(set, direction, { subject, peer, flow, verdict });
+  const listed = [...matching, ...near].slice(0, rulesListedMax);
+  return {
+    direction,
+    subject,
+    verdict,
+    segments: members.map(({ name, posture }) => ({ segment: name, posture: posture[direction] })),
+    unproven,
+    isolationDemandedBy: isolationFalseIn(members, labels)?.name ?? null,
+    rules: listed,
+    rulesOmitted: matching.length + near.length - listed.length,
+  };
+}
+
+interface Side {
+  readonly subject: Party;
+  readonly peer: Party;
+  readonly flow: Flow;
+  readonly verdict: SideVerdict;
+}
+
+function considerRules(
+  set: PolicySet,
+  direction: Direction,
+  side: Side,
+): { matching: ConsideredRule[]; near: ConsideredRule[] } {
+  const matching: ConsideredRule[] = [];
+  const near: ConsideredRule[] = [];
+  // A side that is no workload's has no rules at all, however they read.
+  if (side.subject.kind === 'host' || side.subject.kind === 'address') return { matching, near };
+  const overruled = overruledBy(side.verdict.reason);
+  let decided: ResolvedRule | null = null;
+  for (const [tier, rules] of rulesInOrder(set)) {
+    let first: ResolvedRule | null = null;
+    for (const rule of rules) {
+      const miss = onlyMiss(set, rule, direction, side);
+      if (miss === null) continue;
+      if (miss !== 'none') {
+        near.push({ ...referenceOf(rule), action: rule.action, outcome: { kind: miss } });
+        continue;
+      }
+      const outcome =
+        overruled === null ? matchOutcome(tier, rule, first, decided) : ({ kind: 'overruled', by: overruled } as const);
+      matching.push({ ...referenceOf(rule), action: rule.action, outcome });
+      first ??= rule;
+    }
+    if (first !== null && first.verdict !== null) decided ??= first;
+  }
+  near.sort((a, b) => missOrder.indexOf(a.outcome.kind) - missOrder.indexOf(b.outcome.kind));
+  return { matching, near };
+}
+
+/** `first` is the first rule of the same tier that matches, `decided` the one of an earlier tier that decided. */
+function matchOutcome(
+  tier: Tier,
+  rule: ResolvedRule,
+  first: ResolvedRule | null,
+  decided: ResolvedRule | null,
+): RuleOutcome {
+  if (decided !== null) return { kind: 'later-tier', winner: referenceOf(decided) };
+  if (first === null) return { kind: rule.verdict === null ? 'passes' : 'decides' };
+  const severer = tier.order === 'severity' && first.action !== rule.action;
+  return { kind: severer ? 'less-severe' : 'listed-later', winner: referenceOf(first) };
+}
+
+type Miss = 'none' | 'other-side' | 'port-differs' | 'peer-differs' | 'subject-differs';
+const missOrder: readonly string[] = ['port-differs', 'other-side', 'peer-differs', 'subject-differs'];
+
+/** The one thing in which the rule fails to match; null where it fails in more. */
+function onlyMiss(
+  set: PolicySet,
+  rule: ResolvedRule,
+  direction: Direction,
+  { subject, peer, flow }: Side,
+): Miss | null {
+  const [own, far] = direction === 'egress' ? [rule.from, rule.to] : [rule.to, rule.from];
+  const misses: Miss[] = [];
+  if (!rule[direction]) misses.push('other-side');
+  if (!portsMatch(rule.ports, flow.protocol, flow.port)) misses.push('port-differs');
+  if (misses.length < 2 && !peersMatch(set, own, subject)) misses.push('subject-differs');
+  if (misses.length < 2 && !peersMatch(set, far, peer)) misses.push('peer-differs');
+  return misses.length > 1 ? null : (misses[0] ?? 'none');
+}
+
+function overruledBy(reason: Reason): string | null {
+  const before = reason.kind === 'builtin' && (reason.name === 'unknown' || reason.name === 'isolation');
+  return before ? reason.name : null;
+}
+
+function referenceOf({ tier, policy, name }: ResolvedRule): RuleReference {
+  return { tier, policy, rule: name };
+}
