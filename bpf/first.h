@@ -42,6 +42,7 @@ FAST void fill_connection(struct connection *c, const struct packet *p, const st
   c->sequence = p->sequence;
   c->first_seen_ns = now_of(p);
   c->last_seen_ns = now_of(p);
+  c->tick = bpf_jiffies64();
   c->revision = config ? config->revision : 0;
   c->packets[0] = !p->seen_again;
   c->bytes[0] = p->seen_again ? 0 : p->length;

@@ -12,9 +12,10 @@ import {
   type VerdictAction,
 } from '@bulkhead/kernel';
 import assert from 'node:assert/strict';
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { see, type Ends, type Seen } from './frames.ts';
+import { RawTable } from './raw-table.ts';
 import { FrameSocket, Namespaces, run } from './sockets.ts';
 
 /** How long a test waits for what must happen. */
@@ -188,6 +189,11 @@ export class Machine implements AsyncDisposable {
     this.setEndpoint(workload, { ruleset: this.addRules(policy) });
   }
 
+  /** A pinned table as bytes. */
+  rawTable(name: string, keyBytes: number, valueBytes: number): RawTable {
+    const layout = readdirSync(this.#pinRoot).find((entry) => entry !== 'links');
+    return new RawTable(`${this.#pinRoot}/${layout}/maps/${name}`, keyBytes, valueBytes);
+  }
   counter(name: string): bigint {
     const value = this.kernel.maps.counters().get(name);
     assert.notEqual(value, undefined, `no counter ${name}`);
