@@ -45,6 +45,8 @@ export interface Manager extends AsyncDisposable {
   readonly authorityPem: string;
   /** File with the first administrator's token. */
   readonly administratorTokenPath: string;
+  /** What is done every minute: renews the server's certificate when it is time, releases unused identities. */
+  tend(): Promise<void>;
 }
 
 /** Questions and flows of one manager; made over its core. */
@@ -139,6 +141,7 @@ export async function startManagerWith(
     socketPath,
     authorityPem: core.authority.certificatePem,
     administratorTokenPath,
+    tend,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }

@@ -63,7 +63,7 @@ export type AuditVerdict =
 
 /**
  * Checks an exported log: one JSON object a line, the signed head last. `witnesses` are heads that agents were shown: a log that does
- * not contain them was rewritten or cut. An export that begins later than line 1 is checked from its first line on.
+ * not contain them was rewritten or cut. Collect them before the export, since the log grows meanwhile.
  */
 export function verifyAudit(
   lines: Iterable<string>,
@@ -73,7 +73,6 @@ export function verifyAudit(
   const hashes = new Map<number, string>();
   let writer: string | null = null;
   let previous: AuditLine | null = null;
-  let first = 1;
   let head: AuditHead | null = null;
   let number = 0;
   for (const text of lines) {
@@ -92,11 +91,9 @@ export function verifyAudit(
     const parsed = auditLine.safeParse(value);
     if (!parsed.success) return broken('neither a line of the log nor its head');
     const line: AuditLine = parsed.data;
-    if (previous === null) first = line.sequence;
-    const expected = previous === null ? { sequence: line.sequence, hash: line.previous } : previous;
-    if (previous !== null && line.sequence !== previous.sequence + 1)
-      return broken(`line ${previous.sequence + 1} is missing`);
-    if (line.sequence === 1 && line.previous !== chainStart) return broken('the first line does not start the chain');
+    const expected =
+      previous === null ? { sequence: 1, hash: chainStart } : { sequence: previous.sequence + 1, hash: previous.hash };
+    if (line.sequence !== expected.sequence) return broken(`line ${expected.sequence} is missing`);
     if (line.previous !== expected.hash) return broken(`line ${line.sequence} does not follow the one before it`);
     if (writer !== null && line.writer !== writer) return broken(`line ${line.sequence} is of another writer`);
     if (check.sha256(auditLineText(line)) !== line.hash) return broken(`line ${line.sequence} was changed`);
@@ -104,7 +101,7 @@ export function verifyAudit(
     previous = line;
     hashes.set(line.sequence, line.hash);
   }
-  return verifyHeads(writer, previous, head, { first, number, hashes, check, witnesses });
+  return verifyHeads(writer, previous, head, { number, hashes, check, witnesses });
 }
 
 function verifyHeads(
@@ -112,7 +109,6 @@ function verifyHeads(
   last: AuditLine | null,
   head: AuditHead | null,
   log: {
-    readonly first: number;
     readonly number: number;
     readonly hashes: ReadonlyMap<number, string>;
     readonly check: AuditCheck;
@@ -131,9 +127,11 @@ function verifyHeads(
     if (!log.check.signatureHolds(auditHeadText(writer, witness), witness.signature)) {
       return broken(`the signature of the witnessed head ${witness.sequence} does not hold`);
     }
-    if (witness.sequence < log.first) continue;
-    if (log.hashes.get(witness.sequence) !== witness.hash)
-      return broken(`line ${witness.sequence} is not what a host witnessed`);
+    if (witness.sequence > head.sequence) {
+      return broken(`a host witnessed line ${witness.sequence}, and the log ends with line ${head.sequence}`);
+    }
+    const held = witness.sequence === 0 ? chainStart : log.hashes.get(witness.sequence);
+    if (held !== witness.hash) return broken(`line ${witness.sequence} is not what a host witnessed`);
     witnessed += 1;
   }
   return { kind: 'intact', lines: log.hashes.size, head, witnessed };

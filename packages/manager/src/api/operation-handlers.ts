@@ -24,6 +24,7 @@ export const operationHandlers: Handlers<
     const { committer, presence, questions, flows, divergences, audit } = services;
     const { state } = committer;
     const whole = actor.scope === null;
+    const { stored, lost } = flows.counts();
     const waiting = await questions.list({ state: 'waiting' }, { limit: waitingCountMax, scope: actor.scope });
     const enrolled = [...state.hosts.hosts.values()]
       .filter((entry) => entry.revoked === null)
@@ -45,7 +46,7 @@ export const operationHandlers: Handlers<
         : null,
       questionsWaiting: waiting.items.length,
       divergences: whole ? divergences.openCount() : 0,
-      flows: whole ? flows.counts() : null,
+      flows: whole ? { stored, lost } : null,
       enforcement: state.enforcement,
       audit: whole ? audit.head : null,
       certificateEndsMs: services.certificateEndsMs(),
@@ -63,8 +64,7 @@ export const operationHandlers: Handlers<
     });
   },
   async listRevisions({ committer }, { query }) {
-    const before =
-      query.cursor === undefined ? committer.state.revision + 1 : Math.max(1, Math.trunc(Number(query.cursor)) || 1);
+    const before = beforeCursor(query.cursor, committer.state.revision);
     const after = Math.max(0, before - 1 - query.limit);
     const history = (await committer.history(after, before - 1 - after)).filter(({ sequence }) => sequence < before);
     const items = history.toReversed().map(({ sequence, batch }) => ({
@@ -133,8 +133,7 @@ export const operationHandlers: Handlers<
 
 export const auditHandlers: Handlers<'listAudit' | 'exportAudit' | 'getAuditHead'> = {
   async listAudit({ audit }, { query }) {
-    const before =
-      query.cursor === undefined ? audit.head.sequence + 1 : Math.max(1, Math.trunc(Number(query.cursor)) || 1);
+    const before = beforeCursor(query.cursor, audit.head.sequence);
     const from = Math.max(1, before - query.limit);
     const items = (await audit.read(from, Math.max(0, before - from))).toReversed();
     return ok({ items, cursor: from > 1 ? String(from) : null });
@@ -175,6 +174,11 @@ export const auditHandlers: Handlers<'listAudit' | 'exportAudit' | 'getAuditHead
     });
   },
 };
+
+/** Where a page of a sequence ends: before the cursor, or after the newest where there is none of ours. */
+function beforeCursor(cursor: string | undefined, newest: number): number {
+  return cursor !== undefined && /^[0-9]{1,15}$/.test(cursor) ? Math.min(Number(cursor), newest + 1) : newest + 1;
+}
 
 function receiptsNow({ committer, presence }: ApiServices, { actor, params }: HandlerRequest<'getReceipts'>) {
   const revision = Number(params['revision']);

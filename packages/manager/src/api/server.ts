@@ -7,6 +7,7 @@ import { chmodSync, rmSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { fastify } from 'fastify';
 import { apiRoutes, openApiDocument, pathText, statusOfCode } from '@bulkhead/protocol';
+import { FlowStoreError } from '../flows/flow-store.ts';
 import { BusyError } from '../store/committer.ts';
 import { AccessControl } from './access.ts';
 import { failure } from './handler.ts';
@@ -199,7 +200,7 @@ function send(reply: FastifyReply, { error }: Failure) {
 
 function failureOf(error: unknown, services: ApiServices): Failure {
   const { statusCode, message } = error as { readonly statusCode?: number; readonly message?: string };
-  if (error instanceof BusyError) {
+  if (error instanceof BusyError || error instanceof FlowStoreError) {
     return failure('busy', 'The manager is busy.', { why: error.message, do: 'Try again in a moment.' });
   }
   if (statusCode === 413) {

@@ -1,16 +1,16 @@
 /** The documents of a policy set, asked for by kinds and names that come from outside. */
-import { documentKeyText } from '../store/commands.ts';
 import type { Document, PolicySet } from '@bulkhead/policy';
 import type { DocumentKey } from '../store/commands.ts';
 
-export function documentOf(set: PolicySet, key: DocumentKey): Document | null {
-  return set.documents.get(documentKeyText(key)) ?? null;
+export function documentOf(set: PolicySet, { kind, name }: DocumentKey): Document | null {
+  if (!Object.hasOwn(set.documents, kind)) return null;
+  return set.documents[kind as Document['kind']].get(name) ?? null;
 }
 
-export function documentsOf(set: PolicySet): Iterable<Document> {
-  return set.documents.values();
+export function* documentsOf(set: PolicySet): Generator<Document> {
+  for (const ofKind of Object.values(set.documents)) yield* ofKind.values();
 }
 
 export function documentCount(set: PolicySet): number {
-  return set.documents.size;
+  return Object.values(set.documents).reduce((sum, ofKind) => sum + ofKind.size, 0);
 }

@@ -1,5 +1,6 @@
 /** Small services that really keep what they are given, for tests of the link that are not about questions or flows. */
-import type { DecisionMessage, FlowRecord, QuestionMessage } from '@bulkhead/protocol';
+import { EventEmitter, once } from 'node:events';
+import type { DecisionMessage, FlowRecord, QuestionMessage, StoredFlow } from '@bulkhead/protocol';
 import type { FlowStore, Outcome, QuestionService } from '../services.ts';
 
 export interface MemoryQuestions extends QuestionService {
@@ -48,20 +49,59 @@ export function memoryQuestions(): MemoryQuestions {
 
 export interface MemoryFlows extends FlowStore {
   readonly stored: { readonly host: string; readonly flow: FlowRecord }[];
+  /** Shows a flow to whoever watches. */
+  show(host: string, id: string): void;
+  /** Resolves when so many watch. */
+  watching(count: number): Promise<void>;
 }
 
 export function memoryFlows(): MemoryFlows {
   const stored: MemoryFlows['stored'] = [];
+  const watchers = new Set<(flows: readonly StoredFlow[]) => void>();
+  const changed = new EventEmitter();
   let lost = 0;
   return {
     stored,
+    show: (host, id) => watchers.forEach((watcher) => watcher([storedFlowOf(host, id)])),
+    async watching(count) {
+      while (watchers.size !== count) await once(changed, 'change', { signal: AbortSignal.timeout(10_000) });
+    },
     async append(host, batch, flows) {
       stored.push(...flows.map((flow) => ({ host, flow })));
       lost += batch.lost;
     },
     query: async () => ({ items: [], cursor: null }),
-    watch: () => () => undefined,
+    watch(_filter, _scope, listener) {
+      watchers.add(listener);
+      changed.emit('change');
+      return () => {
+        watchers.delete(listener);
+        changed.emit('change');
+      };
+    },
     counts: () => ({ stored: stored.length, lost }),
     [Symbol.asyncDispose]: async () => undefined,
+  };
+}
+
+function storedFlowOf(host: string, id: string): StoredFlow {
+  const end = { workload: null, identity: 2, address: '192.0.2.1', port: 1, name: null, labels: {}, segments: [] };
+  return {
+    id,
+    host,
+    source: end,
+    destination: end,
+    protocol: 6,
+    verdict: 'allow',
+    egressReason: '',
+    ingressReason: '',
+    dropReason: null,
+    question: null,
+    revision: 1,
+    firstMs: 1,
+    lastMs: 1,
+    packets: [1, 1],
+    bytes: [1, 1],
+    state: 'closed',
   };
 }

@@ -1,0 +1,67 @@
+/** `bulkhead manager`: reads options, starts, ends cleanly on a signal. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import process from 'node:process';
+import { parseArgs } from 'node:util';
+import { pino } from 'pino';
+import { startManager } from './start.ts';
+import { OptionError, readOptions } from './options.ts';
+
+const help = `Usage: bulkhead-manager [options]
+
+  --data DIR        where everything is kept (default /var/lib/bulkhead/manager)
+  --link HOST:PORT  where agents connect (default 127.0.0.1:7443)
+  --api HOST:PORT   where people and tools connect (default 127.0.0.1:7444)
+  --socket PATH     the API as a socket file too (default DATA/api.sock; "none" for none)
+  --name NAME       a DNS name or address that the certificate is for; may be repeated
+  --config FILE     the same options as JSON: {"data": …, "link": …, "api": …, "socket": …, "names": […]}
+  --log LEVEL       trace, debug, info (default), warn, error, silent
+  --help
+
+A flag counts before BULKHEAD_MANAGER_DATA, _LINK, _API, _SOCKET, _NAMES (commas), _LOG, and these before the file.
+`;
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      data: { type: 'string' },
+      link: { type: 'string' },
+      api: { type: 'string' },
+      socket: { type: 'string' },
+      name: { type: 'string', multiple: true },
+      config: { type: 'string' },
+      log: { type: 'string' },
+      help: { type: 'boolean' },
+    },
+  });
+  if (values.help === true) {
+    process.stdout.write(help);
+    return;
+  }
+  const file = values.config === undefined ? null : readFileSync(values.config, 'utf8');
+  const options = readOptions(values, process.env, file);
+  const logger = pino({ level: options.logLevel }, pino.destination({ dest: 2, sync: false }));
+  const socketPath = options.socket === 'default' ? join(options.dataDirectory, 'api.sock') : options.socket;
+  const manager = await startManager({ ...options, socketPath, logger });
+  const stop = (signal: string) => {
+    logger.info({ signal }, 'ending');
+    manager[Symbol.asyncDispose]().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        logger.fatal({ error }, 'did not end cleanly');
+        process.exit(1);
+      },
+    );
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+}
+
+main().catch((error: unknown) => {
+  const expected =
+    error instanceof OptionError || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS') === true;
+  process.stderr.write(
+    `bulkhead-manager: ${error instanceof Error ? (expected ? error.message : (error.stack ?? error.message)) : String(error)}\n`,
+  );
+  process.exitCode = expected ? 2 : 1;
+});

@@ -1,0 +1,49 @@
+/** The manager as it is installed: its core with the question log and the flow store behind it. */
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { Questions } from './decisions/question-service.ts';
+import { openSqliteQuestionLog } from './decisions/sqlite-question-log.ts';
+import { DuckFlowStore } from './flows/flow-store.ts';
+import { startManagerWith } from './manager.ts';
+import type { Core } from './core.ts';
+import type { Manager, ManagerOptions, Traffic } from './manager.ts';
+import type { Unsubscribe } from './services.ts';
+
+/** Flows are kept a month, or until their file is this large. */
+const flowRetention = { ageMsMax: 30 * 86_400_000, bytesMax: 8 * 1024 * 1024 * 1024 } as const;
+
+export function startManager(options: ManagerOptions): Promise<Manager> {
+  return startManagerWith(options, openTraffic);
+}
+
+async function openTraffic(core: Core, options: ManagerOptions): Promise<Traffic> {
+  const logger = options.logger ?? pino({ level: 'silent' });
+  const onFault = (error: unknown) => logger.error({ error }, 'a store failed; it is tried again');
+  const questions = new Questions({
+    log: openSqliteQuestionLog(join(options.dataDirectory, 'questions.sqlite')),
+    inventory: core.inventory,
+    policySet: () => core.policies.policySet(),
+    revision: () => core.policies.revision(),
+    nowMs: options.nowMs ?? Date.now,
+    after,
+    onFault,
+  });
+  try {
+    const flows = await DuckFlowStore.open({
+      path: join(options.dataDirectory, 'flows.duckdb'),
+      inventory: core.inventory,
+      retention: flowRetention,
+      after,
+      onFault,
+    });
+    return { questions, flows };
+  } catch (error) {
+    await questions[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+function after(milliseconds: number, call: () => void): Unsubscribe {
+  const timer = setTimeout(call, milliseconds);
+  return () => clearTimeout(timer);
+}
