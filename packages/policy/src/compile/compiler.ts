@@ -8,7 +8,7 @@ import {
 } from '../model.ts';
 import { builtin } from '../decide/decide.ts';
 import { compareRules, type Tier } from '../resolve/precedence.ts';
-import { emptyPolicySet, type PolicySet } from '../resolve/policy-set.ts';
+import { changedPolicies, emptyPolicySet, type PolicySet } from '../resolve/policy-set.ts';
 import { type ResolvedRule, rulesOf, sameRule } from '../resolve/rule.ts';
 import { type NetworkChanges, Networks } from './networks.ts';
 import { endsOf, peerSetHas, type RuleEntry } from './peer-set.ts';
@@ -277,17 +277,6 @@ class IncrementalCompiler implements Compiler {
         for (const { users } of peerSets) for (const side of users) side.markPeer(entry);
     }
   }
-}
-
-/** The names of the policies that came, went or changed. */
-function* changedPolicies(before: PolicySet, after: PolicySet): Generator<string> {
-  if (after.lineage.parent === before.lineage.self) {
-    yield* after.lineage.policies;
-    return;
-  }
-  const [old, now] = [before.documents.Policy, after.documents.Policy];
-  for (const name of old.keys()) if (!now.has(name)) yield name;
-  for (const [name, document] of now) if (old.get(name) !== document) yield name;
 }
 
 function peerNumbers(entries: ReadonlyMap<PeerEntry, PeerEntry>): Map<PeerId, PeerId> {

@@ -221,6 +221,17 @@ function checkConditions(document: PolicyDocument, check: PolicySetOptions['chec
   }
 }
 
+/** The names of the policies that came, went or changed. */
+export function* changedPolicies(before: PolicySet, after: PolicySet): Generator<string> {
+  if (after.lineage.parent === before.lineage.self) {
+    yield* after.lineage.policies;
+    return;
+  }
+  const [old, now] = [before.documents.Policy, after.documents.Policy];
+  for (const name of old.keys()) if (!now.has(name)) yield name;
+  for (const [name, document] of now) if (old.get(name) !== document) yield name;
+}
+
 const orderedRules = new WeakMap<PolicySet, readonly (readonly [Tier, readonly ResolvedRule[]])[]>();
 
 /** The tiers with their rules, both in the order in which they are judged. Computed at the first call for a set. */

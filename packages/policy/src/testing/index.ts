@@ -1,0 +1,2 @@
+export * from './compiled.ts';
+export * from './generate.ts';
