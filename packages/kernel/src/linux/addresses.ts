@@ -52,10 +52,21 @@ export interface CidrEntry {
   readonly peer: number;
 }
 
+/**
+ * In the trie IPv4 lies within IPv6 (::ffff:0:0/96), so an IPv6 network like ::/0 would match IPv4 addresses that no IPv4 network names.
+ * This entry, there whenever any other is, gives them back what they are: the peer that the programs take where nothing matches.
+ */
+const otherIpv4: CidrEntry = { cidr: '0.0.0.0/0', peer: 2 };
+
 /** Stores all or none: what did not fit is taken back, and what was replaced is restored. */
 export function setCidrs(table: Table, entries: readonly CidrEntry[]): void {
+  const before = new Map(walkCidrs(table).map((entry) => [entry.cidr, entry.peer]));
+  const isGuarded = before.has(otherIpv4.cidr) || entries.some(({ cidr }) => cidr === otherIpv4.cidr);
+  storeCidrs(table, isGuarded ? entries : [otherIpv4, ...entries], before);
+}
+
+function storeCidrs(table: Table, entries: readonly CidrEntry[], before: ReadonlyMap<string, number>): void {
   const keys = entries.map((entry) => parseCidr(entry.cidr));
-  const before = new Map(listCidrs(table).map((entry) => [entry.cidr, entry.peer]));
   const stored = table.updateMany(entries.length, (index, keyView, keyAt, valueView, valueAt) => {
     const key = keys[index]!;
     writeCidrKey(keyView, keyAt, { prefix: key.prefixBits, address: key.address });
@@ -63,18 +74,26 @@ export function setCidrs(table: Table, entries: readonly CidrEntry[]): void {
   });
   if (stored === entries.length) return;
   const taken = entries.slice(0, stored);
-  removeCidrs(
+  deleteCidrs(
     table,
     taken.filter((entry) => !before.has(entry.cidr)).map((entry) => entry.cidr),
   );
   const replaced = taken.flatMap(({ cidr }) => (before.has(cidr) ? [{ cidr, peer: before.get(cidr)! }] : []));
-  if (replaced.length > 0) setCidrs(table, replaced);
+  if (replaced.length > 0) storeCidrs(table, replaced, before);
   throw new KernelError('set networks', 'full', {
     detail: `${before.size} are there, ${entries.length} were to be set`,
   });
 }
 
 export function removeCidrs(table: Table, cidrs: readonly string[]): void {
+  deleteCidrs(
+    table,
+    cidrs.filter((cidr) => cidr !== otherIpv4.cidr),
+  );
+  if (cidrs.includes(otherIpv4.cidr)) setCidrs(table, [otherIpv4]);
+}
+
+function deleteCidrs(table: Table, cidrs: readonly string[]): void {
   const keys = cidrs.map(parseCidr);
   table.deleteMany(keys.length, (index, keyView, keyAt) => {
     writeCidrKey(keyView, keyAt, { prefix: keys[index]!.prefixBits, address: keys[index]!.address });
@@ -82,6 +101,10 @@ export function removeCidrs(table: Table, cidrs: readonly string[]): void {
 }
 
 export function listCidrs(table: Table): readonly CidrEntry[] {
+  return walkCidrs(table).filter(({ cidr, peer }) => cidr !== otherIpv4.cidr || peer !== otherIpv4.peer);
+}
+
+function walkCidrs(table: Table): readonly CidrEntry[] {
   const found: CidrEntry[] = [];
   table.walk((keys, keyAt, values, valueAt) => {
     if (keys.getUint32(keyAt + cidrKeyLayout.prefix, true) > 128) return;

@@ -32,6 +32,14 @@ function tc(operation: string, args: readonly string[]): string {
   if (finished.failed) throw toolError(operation, finished.complaint);
   return finished.output;
 }
+/** An interface may vanish between the list of disciplines and this one. */
+function filtersOf(device: string, direction: string): string {
+  const finished = runToolSync('tc', ['-j', 'filter', 'show', 'dev', device, direction]);
+  if (!finished.failed) return finished.output;
+  const error = toolError(`list filters of ${device}`, finished.complaint);
+  if (error.code !== 'ENODEV') throw error;
+  return '';
+}
 /** The kernel keeps fifteen characters of a program's name. */
 function keptName(program: string): string {
   return program.slice(0, 15);
@@ -72,7 +80,7 @@ export class ClsactFilters implements Attachments {
     const found: { place: Place; programId: number }[] = [];
     for (const { dev } of disciplines.filter((discipline) => discipline.kind === 'clsact')) {
       for (const direction of directions) {
-        const text = tc(`list filters of ${dev}`, ['-j', 'filter', 'show', 'dev', dev, direction]);
+        const text = filtersOf(dev, direction);
         for (const filter of JSON.parse(text === '' ? '[]' : text) as TcFilter[]) {
           const name = filter.options?.prog?.name;
           const hook = hooks.find((candidate) => keptName(hookPrograms[candidate][direction] ?? '') === name);

@@ -26,7 +26,7 @@ const errorTexts: readonly (readonly [RegExp, string])[] = [
   [/No such process/, 'ESRCH'],
   [/No such file or directory|Invalid handle|Cannot find specified (qdisc|filter)/, 'ENOENT'],
   [/Cannot assign requested address/, 'EADDRNOTAVAIL'],
-  [/Network is (down|unreachable)/, 'ENETDOWN'],
+  [/Network is (down|unreachable)|nexthop is not up/, 'ENETDOWN'],
   [/Operation not permitted/, 'EPERM'],
   [/Device or resource busy/, 'EBUSY'],
   [/No buffer space|Cannot allocate memory/, 'ENOMEM'],

@@ -4,6 +4,7 @@
  */
 import { describe } from 'node:test';
 import type { Kernel } from '../port.ts';
+import { describeCapacity } from './capacity.ts';
 import { describeJudging } from './judging.ts';
 import { describeNetwork } from './network.ts';
 import { describeTables } from './tables.ts';
@@ -17,7 +18,7 @@ export interface KernelUnderTest {
 
 export interface ContractOptions {
   /** Tables that are small enough to be filled. */
-  readonly fillable: readonly ('cidrs' | 'rows' | 'portNodes' | 'addresses')[];
+  readonly fillable: readonly ('cidrs' | 'rows' | 'portNodes')[];
   /** Runs of each property. */
   readonly runs: number;
 }
@@ -28,6 +29,7 @@ export type KernelFactory = () => Promise<KernelUnderTest>;
 export function describeKernel(name: string, factory: KernelFactory, options: ContractOptions): void {
   describe(name, () => {
     describeTables(factory, options);
+    if (options.fillable.length > 0) describeCapacity(factory, options);
     describeJudging(factory, options);
     describeNetwork(factory);
   });

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
-import { cidrText, parseCidr, writeAddress } from '../address.ts';
+import { writeAddress } from '../address.ts';
 import { normalPortTable } from '../port-tree.ts';
-import { KernelError, type AddressEntry, type Kernel, type PortRoot, type Row } from '../port.ts';
+import { KernelError, type AddressEntry, type Kernel, type Row } from '../port.ts';
 import type { ContractOptions, KernelFactory, KernelUnderTest } from './contract.ts';
 import { address, allow, always, deny, endpoint, networkOf, portTable, sampleEndpoint, verdict } from './samples.ts';
 
@@ -214,69 +214,6 @@ export function describeTables(factory: KernelFactory, options: ContractOptions)
       );
       assert.deepEqual(kernel.maps.cidrs(), []);
     });
-
-    test('a full table refuses the whole batch', { skip: !options.fillable.includes('cidrs') }, () => {
-      const text = (index: number): string =>
-        cidrText(parseCidr(`${10 + (index >>> 16)}.${(index >>> 8) & 255}.${index & 255}.0/24`));
-      const { cidrsMax } = kernel.maps.limits;
-      kernel.maps.setCidrs(Array.from({ length: cidrsMax - 1 }, (_, index) => ({ cidr: text(index), peer: 5 })));
-      const changed = [
-        { cidr: text(0), peer: 6 },
-        { cidr: text(cidrsMax), peer: 6 },
-        { cidr: text(cidrsMax + 1), peer: 6 },
-      ];
-      assert.throws(() => kernel.maps.setCidrs(changed), isError('full'));
-      const now = kernel.maps.cidrs();
-      assert.equal(now.length, cidrsMax - 1);
-      assert.ok(now.every((entry) => entry.peer === 5));
-      kernel.maps.setCidrs(changed.slice(0, 2));
-      assert.equal(kernel.maps.cidrs().length, cidrsMax);
-      kernel.maps.removeCidrs(kernel.maps.cidrs().map((entry) => entry.cidr));
-      assert.deepEqual(kernel.maps.cidrs(), []);
-    });
-
-    test('rows that do not fit are refused as a whole', { skip: !options.fillable.includes('rows') }, () => {
-      const { rowsMax } = kernel.maps.limits;
-      const root = kernel.maps.addPortTable(always(allow));
-      const other = kernel.maps.addPortTable(always(deny));
-      const row = (peer: number, at: PortRoot): Row => ({ ruleset: 1, direction: 'egress', peer, root: at });
-      kernel.maps.setRows(Array.from({ length: rowsMax - 1 }, (_, index) => row(index, root)));
-      assert.throws(
-        () => kernel.maps.setRows([row(0, other), row(rowsMax, root), row(rowsMax + 1, root)]),
-        isError('full'),
-      );
-      assert.equal(kernel.maps.rows().length, rowsMax - 1);
-      assert.equal(kernel.maps.row(row(0, root)), root);
-      kernel.maps.removeRows(kernel.maps.rows());
-    });
-
-    test(
-      'a port table that does not fit leaves nothing behind',
-      { skip: !options.fillable.includes('portNodes') },
-      () => {
-        const roots: PortRoot[] = [];
-        const table = (index: number) => ({
-          otherwise: deny,
-          ranges: Array.from({ length: 30_000 }, (_, at) => ({
-            protocol: 6,
-            from: at * 2,
-            to: at * 2,
-            verdict: { action: 'allow', rule: index } as const,
-          })),
-        });
-        const fill = (): void => {
-          for (let index = 0; index <= kernel.maps.limits.portNodesMax; index++)
-            roots.push(kernel.maps.addPortTable(table(index)));
-        };
-        assert.throws(fill, isError('full'));
-        assert.deepEqual(kernel.maps.portTable(roots[0]!), table(0));
-        kernel.maps.releasePortTable(roots.pop()!);
-        // The room of one is exactly the room of one more of its size, once packets cannot see the old one.
-        roots.push(kernel.maps.addPortTable(table(2 ** 20)));
-        assert.throws(() => kernel.maps.addPortTable(table(2 ** 20 + 1)), isError('full'));
-        for (const root of roots) kernel.maps.releasePortTable(root);
-      },
-    );
 
     test('what was set outlives the agent; a root has one reference, and a lost one is free', async () => {
       const kept = { ranges: [{ protocol: 6, from: 80, to: 90, verdict: allow }], otherwise: deny };
