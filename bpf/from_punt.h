@@ -99,12 +99,10 @@ int from_punt(struct __sk_buff *skb)
     return TC_ACT_SHOT;
   __builtin_memcpy(&id, mac.id, sizeof id);
   struct punt *punt = bpf_map_lookup_elem(&punts, &id);
-  if (!punt || parse(skb, &p) != parsed || !is_same_packet(punt, &p)) {
-    count(counter_punt_unknown);
-    return TC_ACT_SHOT;
-  }
+  int understood = parse(skb, &p) == parsed;
   set_key(&p);
-  if (!consume(punt, id, &p)) {
+  /* An id is good for one try, also with the wrong packet. */
+  if (!punt || !consume(punt, id, &p) || !understood || !is_same_packet(punt, &p)) {
     count(counter_punt_unknown);
     return TC_ACT_SHOT;
   }

@@ -153,6 +153,9 @@ FAST __u32 ruleset_of(__u64 word)
 FAST int take_token(__u64 *due_ns, __u64 now, __u64 interval_ns, __u64 burst)
 {
   __u64 due = *due_ns > now ? *due_ns : now;
+  /* Farther off than this bucket ever gets: it was filled under a slower rate. */
+  if (due - now > (burst + 1) * interval_ns)
+    due = now;
   if (due - now > burst * interval_ns)
     return 0;
   *due_ns = due + interval_ns;
