@@ -194,8 +194,12 @@ export class Reconciler {
         for (const { cidr } of operation.entries) refused.cidrs.add(cidr);
         break;
       case 'set-endpoint':
-      case 'remove-endpoint':
+        refused.slots.add(operation.entry.slot);
+        break;
       case 'attach':
+        refused.slots.add(operation.slot);
+        break;
+      case 'remove-endpoint':
       case 'remove-address':
       case 'remove-cidrs':
       case 'remove-rows':
@@ -251,10 +255,10 @@ export class Reconciler {
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] extends ReadonlySet<infer Item> ? Set<Item> : T[Key] };
 
 function emptyRefusals(): Mutable<Refusals> {
-  return { ...noRefusals, contents: new Set(), peers: new Set(), addresses: new Set(), cidrs: new Set() };
+  return { ...noRefusals, slots: new Set(), contents: new Set(), peers: new Set(), addresses: new Set(), cidrs: new Set() };
 }
 
 function isRefusing(refusals: Refusals): boolean {
-  const { contents, peers, addresses, cidrs, transitions } = refusals;
-  return contents.size + peers.size + addresses.size + cidrs.size > 0 || transitions;
+  const { slots, contents, peers, addresses, cidrs, transitions } = refusals;
+  return slots.size + contents.size + peers.size + addresses.size + cidrs.size > 0 || transitions;
 }

@@ -64,7 +64,7 @@ export interface CidrEntry {
 export type Operation =
   | { readonly kind: 'set-endpoint'; readonly entry: EndpointEntry }
   | { readonly kind: 'remove-endpoint'; readonly slot: number }
-  | { readonly kind: 'attach'; readonly ifindex: number }
+  | { readonly kind: 'attach'; readonly slot: number; readonly ifindex: number }
   | { readonly kind: 'set-address'; readonly address: string; readonly entry: AddressEntry }
   | { readonly kind: 'remove-address'; readonly address: string }
   | {
@@ -106,6 +106,8 @@ export interface Plan {
 
 /** Items that failed and are not tried in this plan: denied instead. */
 export interface Refusals {
+  /** Endpoints whose interface or entry cannot be had: taken out. */
+  readonly slots: ReadonlySet<number>;
   readonly contents: ReadonlySet<RulesetContent>;
   readonly peers: ReadonlySet<number>;
   readonly addresses: ReadonlySet<string>;
@@ -115,6 +117,7 @@ export interface Refusals {
 }
 
 export const noRefusals: Refusals = {
+  slots: new Set(),
   contents: new Set(),
   peers: new Set(),
   addresses: new Set(),

@@ -128,7 +128,7 @@ function sortEndpoints(input: PlanInput, desired: DesiredKernel, assignment: Ass
     const ruleset = assignment.bySlot.get(slot) ?? closedRuleset;
     const opens = isOpen(target.state, ruleset);
     if (!actual.attached.has(target.statics.ifindex))
-      withdraw.push({ kind: 'attach', ifindex: target.statics.ifindex });
+      withdraw.push({ kind: 'attach', slot, ifindex: target.statics.ifindex });
     if (before === undefined || isOtherEndpoint(before, target) || (!opens && wordDiffers(before, target, ruleset))) {
       // Unknown to the kernel, another interface, or closed from now on: nothing passes before (or unless) it is admitted below.
       const state = opens ? 'held' : target.state;

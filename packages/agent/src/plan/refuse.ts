@@ -5,13 +5,14 @@ import type { DesiredKernel, EndpointTarget, Refusals, RulesetContent } from './
 import { PrefixTable } from './prefixes.ts';
 
 /**
+ * - An endpoint whose interface or entry cannot be had is taken out: its packets are of nobody.
  * - A ruleset that does not fit: its endpoints are closed.
  * - A peer whose rows do not fit: its addresses are unknown, its endpoints held.
  * - An address or network that does not fit resolves to what lies behind it: every ruleset that would allow more there is closed.
  */
 export function withoutRefused(context: ContentContext, desired: DesiredKernel, refusals: Refusals): DesiredKernel {
-  const { contents, peers } = refusals;
-  if (contents.size + peers.size + refusals.addresses.size + refusals.cidrs.size === 0) return desired;
+  const { contents, peers, slots } = refusals;
+  if (slots.size + contents.size + peers.size + refusals.addresses.size + refusals.cidrs.size === 0) return desired;
   const cidrs = new Map<string, number>();
   const fallbacks: { readonly meant: number; readonly behind: number }[] = [];
   const lost: (readonly [string, number])[] = [];
@@ -47,7 +48,9 @@ export function withoutRefused(context: ContentContext, desired: DesiredKernel, 
     return known;
   };
   const endpoints = new Map<number, EndpointTarget>();
-  for (const [slot, target] of desired.endpoints) endpoints.set(slot, refusedTarget(target, peers, isClosed));
+  for (const [slot, target] of desired.endpoints) {
+    if (!slots.has(slot)) endpoints.set(slot, refusedTarget(target, peers, isClosed));
+  }
   return { ...desired, endpoints, addresses, cidrs };
 }
 
