@@ -55,6 +55,7 @@ function changeWorld(random: Random, world: CompiledWorld): { world: CompiledWor
     const kind = random(8);
     const identity = (identityFirst + random(12)) as IdentityId;
     if (kind < 2) {
+      if (removed.includes(identity)) continue;
       const labels = identities.get(identity);
       // Often what was measured changes alone, which no selector looks at.
       const remeasured = { ...labels, [`${factPrefix}class`]: pick(random, ['shared', 'sandbox', 'microvm']) };

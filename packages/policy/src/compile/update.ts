@@ -7,7 +7,7 @@ export interface CompilerChange {
   readonly identities?: {
     /** New identities, and known ones with other labels. */
     readonly set?: Iterable<readonly [IdentityId, Labels]>;
-    /** An identity that is a subject stops being one. */
+    /** An identity that is a subject stops being one. What is both removed and set is set. */
     readonly removed?: Iterable<IdentityId>;
   };
   /** The identities for which tables are wanted; each must be known, or be `reservedIdentity.unknown`. */
