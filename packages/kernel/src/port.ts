@@ -320,6 +320,7 @@ export interface Kernel extends AsyncDisposable {
   readonly links: Links;
   readonly routes: Routes;
   readonly events: Events;
+  /** Opens the device with its program attached. KernelError EBUSY while another process has it, ENOENT before `programs.load()`. */
   openPuntDevice(): Promise<PuntDevice>;
   nowNs(): bigint;
 }

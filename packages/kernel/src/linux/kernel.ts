@@ -29,6 +29,9 @@ const defaults = {
   mechanism: 'auto',
 } as const;
 
+/** The least frame that programs are run over; its first byte says whether all held packets are to be forgotten. */
+const sweepFrame = new Uint8Array(64);
+
 export interface LinuxKernel extends Kernel {
   readonly mechanism: 'tcx' | 'clsact';
 }
@@ -40,7 +43,10 @@ export interface LinuxKernel extends Kernel {
 export function openLinuxKernel(options: LinuxKernelOptions = {}): LinuxKernel {
   const settings = { ...defaults, ...options };
   const pins = new Pins(settings.pinRoot);
-  const maps = new LinuxMaps();
+  const sweepPunts = (all: boolean): void => {
+    programs.testRun('sweep_punts', sweepFrame.fill(all ? 1 : 0, 0, 1), { ifindex: 0 });
+  };
+  const maps = new LinuxMaps(() => sweepPunts(false));
   const events = new RingEvents(() => maps.counters().get('events_lost') ?? 0n);
   let tables: Tables | null = null;
   const programs: LinuxPrograms = new LinuxPrograms(pins, settings.objectDirectory, {
@@ -67,7 +73,13 @@ export function openLinuxKernel(options: LinuxKernelOptions = {}): LinuxKernel {
     events,
     mechanism: links.mechanism,
     openPuntDevice: async () => {
-      const device = await openPuntDevice(settings.puntName, () => tables?.punts ?? null);
+      const device = await openPuntDevice(
+        settings.puntName,
+        () => tables?.punts ?? null,
+        (ifindex) => links.attach(ifindex, 'punt'),
+      );
+      // Frames that were held for another process went with its descriptor: their senders may ask again.
+      sweepPunts(true);
       devices.add(device);
       return device;
     },

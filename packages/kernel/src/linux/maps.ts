@@ -59,7 +59,13 @@ export class LinuxMaps implements Maps {
     puntsMax: limit.puntsMax,
     eventsBytes: limit.eventsBytes,
   };
+  readonly #sweepPunts: () => void;
   #opened: Opened | null = null;
+
+  /** `sweepPunts` makes the programs forget held packets that nobody answered in time. */
+  constructor(sweepPunts: () => void) {
+    this.#sweepPunts = sweepPunts;
+  }
 
   /** Works on these tables from now on. */
   open(tables: Tables): void {
@@ -166,6 +172,7 @@ export class LinuxMaps implements Maps {
     this.#now.connections.remove(keys);
   }
   sweepConnections(onClosed: (connection: Connection) => void): number {
+    this.#sweepPunts();
     return this.#now.connections.sweep(onClosed);
   }
 

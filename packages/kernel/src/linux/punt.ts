@@ -30,8 +30,15 @@ const ethernetHeaderBytes = 14;
 
 type Outcome = 'sent' | 'stale' | 'full';
 
-/** Makes or takes over the device. EBUSY when another process reads it. */
-export async function openPuntDevice(name: string, punts: () => Table | null): Promise<PuntDevice> {
+/**
+ * Makes or takes over the device. EBUSY when another process reads it. `attach` puts the program on it before it goes up: a frame
+ * written to the bare device would enter the host's stack.
+ */
+export async function openPuntDevice(
+  name: string,
+  punts: () => Table | null,
+  attach: (ifindex: number) => void,
+): Promise<PuntDevice> {
   if (name.length > nameBytesMax) throw new KernelError(`open punt device ${name}`, 'ENAMETOOLONG');
   const fd = open('/dev/net/tun', openReadWriteNonBlocking);
   try {
@@ -40,7 +47,7 @@ export async function openPuntDevice(name: string, punts: () => Table | null): P
     request.writeUInt16LE(tapWithoutHeader, 16);
     ioctl(fd, setInterfaceRequest, request, `open punt device ${name}`);
     ioctl(fd, setPersistentRequest, 1, `keep punt device ${name}`);
-    const ifindex = await configure(name);
+    const ifindex = await configure(name, attach);
     return new TapPuntDevice(name, ifindex, fd, punts);
   } catch (error) {
     close(fd);
@@ -48,15 +55,17 @@ export async function openPuntDevice(name: string, punts: () => Table | null): P
   }
 }
 
-async function configure(name: string): Promise<number> {
+async function configure(name: string, attach: (ifindex: number) => void): Promise<number> {
   const routes = new LinuxRoutes();
   const ip = new IpBatches();
   await ip.run('link', 'set', 'dev', name, 'addrgenmode', 'none').catch(withoutIpv6('EOPNOTSUPP'));
   await routes.setSysctl(`net/ipv6/conf/${name}/disable_ipv6`, '1').catch(withoutIpv6('ENOENT'));
   await ip.run('link', 'set', 'dev', name, 'arp', 'off', 'multicast', 'off');
-  await ip.run('link', 'set', 'dev', name, 'txqueuelen', String(queueFrames), 'mtu', String(mtu), 'up');
+  await ip.run('link', 'set', 'dev', name, 'txqueuelen', String(queueFrames), 'mtu', String(mtu));
   const found = (await routes.interfaces()).find((entry) => entry.name === name);
   if (found === undefined) throw new KernelError(`open punt device ${name}`, 'ENODEV', { detail: 'it vanished' });
+  attach(found.ifindex);
+  await ip.run('link', 'set', 'dev', name, 'up');
   return found.ifindex;
 }
 
@@ -162,6 +171,9 @@ class TapPuntDevice implements PuntDevice {
   #answer(punt: Punt, frame: Uint8Array, verb: number): Outcome {
     const table = this.#punts();
     if (table === null || this.#closed) throw new KernelError('answer a held packet', 'ENODEV');
+    table.keyView.setUint32(0, punt.id, true);
+    // The kernel forgot it before the answer came.
+    if (!table.lookup()) return 'stale';
     const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
     frame[sourceMacAt] = localMac;
     frame[sourceMacAt + 1] = verb;
@@ -169,7 +181,6 @@ class TapPuntDevice implements PuntDevice {
     const written = write(this.#fd, frame);
     if (written < 0) throw failure('answer a held packet', -written);
     table.keyView.setUint32(0, punt.id, true);
-    // Expired: the kernel forgot it before the answer came.
     if (!table.take()) return 'stale';
     const { outcome } = readPunt(table.valueView, 0);
     switch (outcome) {

@@ -4,7 +4,7 @@ import { tableKey } from './connections.ts';
 import { answerHeld } from './datapath.ts';
 import type { Failures } from './failures.ts';
 import { parseFrame, type Packet } from './frame.ts';
-import { refuseHeld, releaseHeld } from './held.ts';
+import { refuseHeld, releaseHeld, sweepHeld } from './held.ts';
 import { SimulatedMaps } from './maps.ts';
 import type { Arrival, Delivery, Surroundings } from './packet-judging.ts';
 import { SimulatedPuntDevice, puntInterfaceName, type PuntVerb } from './punt.ts';
@@ -160,7 +160,7 @@ class Agent implements OpenAgent {
 
   #openPuntDevice(): SimulatedPuntDevice {
     const machine = this.#machine;
-    this.#loaded('open punt device');
+    const pinned = this.#loaded('open punt device');
     machine.failures.meet('punt', 'open punt device');
     if (machine.device !== null) throw new KernelError('open punt device', 'EBUSY');
     const { interfaces } = machine.network;
@@ -173,6 +173,7 @@ class Agent implements OpenAgent {
         mtu: 65521,
         peerIfindex: 0,
       });
+    pinned.links.set(made.ifindex, (pinned.links.get(made.ifindex) ?? new Set()).add('punt'));
     interfaces.set(made.name, { ...made, up: true });
     const device: SimulatedPuntDevice = new SimulatedPuntDevice(made.ifindex, {
       record: (id) => machine.pinned?.punts.get(id) ?? null,
@@ -181,6 +182,8 @@ class Agent implements OpenAgent {
         if (machine.device === device) machine.device = null;
       },
     });
+    // Frames that were held for another agent died with it.
+    sweepHeld(pinned, machine.options.nowNs(), true);
     machine.device = device;
     return device;
   }

@@ -88,3 +88,10 @@ export function refuseHeld(around: Surroundings, held: HeldPacket, bytes: number
   });
   return { kind: 'dropped', reason: 'refused', rejected: isRejected };
 }
+
+/** Forgets held packets that nobody answered: those that are too old, or all. */
+export function sweepHeld(pinned: Pinned, nowNs: bigint, all: boolean): void {
+  for (const [id, held] of pinned.punts) {
+    if (all || nowNs - held.atNs >= BigInt(limit.puntMs) * nsPerMs) releaseHeld(pinned, id);
+  }
+}

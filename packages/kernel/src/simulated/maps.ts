@@ -20,6 +20,7 @@ import {
 } from '../port.ts';
 import { forget, isDead, portConnection, tableKey } from './connections.ts';
 import type { Failures } from './failures.ts';
+import { sweepHeld } from './held.ts';
 import type { Pinned } from './state.ts';
 import { rowKey } from './verdict.ts';
 
@@ -198,6 +199,7 @@ export class SimulatedMaps implements Maps {
   sweepConnections(onClosed: (connection: Connection) => void): number {
     const pinned = this.#at('sweep connections');
     const nowNs = this.#nowNs();
+    sweepHeld(pinned, nowNs, false);
     let removed = 0;
     for (const [key, connection] of pinned.connections) {
       const isOrphan = connection.slot.some((slot) => slot !== 0 && !pinned.endpoints.has(slot));
