@@ -19,6 +19,8 @@ export interface HostNetworkOptions {
   readonly routes: Routes;
   readonly log: Logger;
   readonly setHostAddresses: (owner: string, addresses: readonly string[]) => void;
+  /** The gateways are up (or gone): the resolver listens on them. */
+  readonly onGateways: (gateways: readonly string[]) => Promise<void>;
 }
 
 export class HostNetwork {
@@ -39,6 +41,10 @@ export class HostNetwork {
     return this.apply();
   }
 
+  networks(): readonly NatNetwork[] {
+    return [...this.#wishes.values()].flatMap((wish) => wish.networks);
+  }
+
   /** Also used when somebody else (an engine that starts, an administrator) may have changed the host's tables. */
   apply(): Promise<void> {
     // One is running, one waits: the waiting one sees every change made before it begins.
@@ -50,11 +56,6 @@ export class HostNetwork {
         return this.#running;
       });
     return this.#queued;
-  }
-
-  /** The gateways that are up, for whoever listens there. */
-  gateways(): readonly string[] {
-    return [...this.#gateways].sort();
   }
 
   async #applyNow(): Promise<void> {
@@ -89,7 +90,9 @@ export class HostNetwork {
       if (!present.has(hostNetwork(gateway))) await routes.setAddress('lo', hostNetwork(gateway));
       this.#gateways.add(gateway);
     }
-    this.#options.setHostAddresses('networks', [...wanted].sort());
+    const gateways = [...wanted].sort();
+    this.#options.setHostAddresses('networks', gateways);
+    await this.#options.onGateways(gateways);
   }
 
   /** Only where there is a network that needs it: IPv6 forwarding makes a host ignore router advertisements on its own uplinks. */

@@ -2,13 +2,11 @@
  * Which labels a container claims. Docker merges the labels of an image into those of its containers, and whoever built the image may
  * not choose a container's identity: only what was set on the container (`--label`) or on the attachment (`driver-opt`) counts. Pure.
  */
-import { factPrefix, type Labels } from '@bulkhead/policy';
+import { factPrefix, labelKeyFault, labelValueFault, type Labels } from '@bulkhead/policy';
 
 /** `bulkhead.KEY=VALUE` claims KEY=VALUE. */
 export const claimPrefix = 'bulkhead.';
 const labelsMax = 64;
-const keyPattern = /^(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?\/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
-const valuePattern = /^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
 
 export interface Claim {
   readonly labels: Labels;
@@ -29,7 +27,7 @@ export function claimedLabels(container: Labels, image: Labels | null): Claim {
     const problem =
       image === null
         ? 'the image is gone, its labels cannot be told from the container’s'
-        : problemOf(key, value, Object.keys(labels).length);
+        : labelProblem(key, value, Object.keys(labels).length);
     if (problem !== null) refused.push(`${name}: ${problem}`);
     else if (image?.[name] === value) refused.push(`${name}: comes from the image`);
     else labels[key] = value;
@@ -45,16 +43,16 @@ export function claimedFromOptions(
   for (const [name, value] of Object.entries(options)) {
     if (!name.startsWith(claimPrefix)) continue;
     const key = name.slice(claimPrefix.length);
-    const problem = typeof value === 'string' ? problemOf(key, value, Object.keys(labels).length) : 'expected text';
+    const problem = typeof value === 'string' ? labelProblem(key, value, Object.keys(labels).length) : 'expected text';
     if (problem !== null) return { kind: 'invalid', reason: `${name}: ${problem}` };
     labels[key] = String(value);
   }
   return { kind: 'claimed', labels };
 }
 
-function problemOf(key: string, value: string, count: number): string | null {
+/** Why nobody may claim this label beside `count` others; null where anybody may. */
+export function labelProblem(key: string, value: string, count: number): string | null {
   if (key.startsWith(factPrefix)) return `${factPrefix} labels are facts that nobody can claim`;
-  if (!keyPattern.test(key)) return 'not a label key';
-  if (!valuePattern.test(value)) return 'not a label value';
-  return count >= labelsMax ? `more than ${labelsMax} labels` : null;
+  if (count >= labelsMax) return `more than ${labelsMax} labels`;
+  return labelKeyFault(key) ?? labelValueFault(key, value);
 }

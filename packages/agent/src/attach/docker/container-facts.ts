@@ -12,6 +12,8 @@ export interface ContainerInterface {
   readonly addresses: readonly string[];
   /** Names by which the network's members may ask for it. */
   readonly names: readonly string[];
+  /** Names that only this container has for others (`--link`): alias and the target's name. */
+  readonly links: readonly (readonly [alias: string, target: string])[];
 }
 
 export interface DeclaredPort {
@@ -80,6 +82,7 @@ function networkOf(
     endpoint: found.EndpointID,
     addresses: [found.IPAddress, found.GlobalIPv6Address].flatMap((text) => canonicalAddress(text ?? '') ?? []),
     names: namesOf(inspect, found),
+    links: linksOf(found.Links ?? []),
   }));
   return { kind: 'own', interfaces };
 }
@@ -115,17 +118,13 @@ function declaredPorts(inspect: ContainerInspect): readonly DeclaredPort[] {
   });
 }
 
-/** Names of links as seen from this container: `/target:/source/alias` gives alias → target. */
-export function linksOf(inspect: ContainerInspect): ReadonlyMap<string, string> {
-  const links = new Map<string, string>();
-  for (const network of Object.values(inspect.NetworkSettings.Networks)) {
-    for (const link of network.Links ?? []) {
-      const [target, alias] = link.split(':');
-      if (target !== undefined && alias !== undefined)
-        links.set(alias.split('/').at(-1)!.toLowerCase(), target.replace(/^\//, '').toLowerCase());
-    }
-  }
-  return links;
+/** The engine writes `target:alias`. */
+function linksOf(links: readonly string[]): ContainerInterface['links'] {
+  return links.flatMap((link) => {
+    const [target, alias] = link.split(':');
+    if (target === undefined || alias === undefined) return [];
+    return [[alias.split('/').at(-1)!.toLowerCase(), target.replace(/^\//, '').toLowerCase()] as const];
+  });
 }
 
 /** Isolation classes of the runtimes that are known by name; any other runtime is a class of its own name. */

@@ -90,10 +90,17 @@ export interface DockerRecords {
   readonly adopted: Records<AdoptedRecord>;
 }
 
+/** Pools and addresses of one attachment, by its name. */
+export function openPoolRecords(state: AgentState, owner: string): Pick<DockerRecords, 'pools' | 'addresses'> {
+  return {
+    pools: state.records(`${owner}-pool`, (value) => poolRecord.parse(value)),
+    addresses: state.records(`${owner}-address`, (value) => addressRecord.parse(value)),
+  };
+}
+
 export function openDockerRecords(state: AgentState): DockerRecords {
   return {
-    pools: state.records('docker-pool', (value) => poolRecord.parse(value)),
-    addresses: state.records('docker-address', (value) => addressRecord.parse(value)),
+    ...openPoolRecords(state, 'docker'),
     networks: state.records('docker-network', (value) => networkRecord.parse(value)),
     endpoints: state.records('docker-endpoint', (value) => endpointRecord.parse(value)),
     containers: state.records('docker-container', (value) => containerRecord.parse(value)),

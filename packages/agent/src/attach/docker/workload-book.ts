@@ -35,6 +35,10 @@ export class WorkloadBook {
   facts(container: string): ContainerFacts | undefined {
     return this.#facts.get(container);
   }
+  factsOf(workload: string): ContainerFacts | undefined {
+    const prefix = this.workloadId('');
+    return workload.startsWith(prefix) ? this.#facts.get(workload.slice(prefix.length)) : undefined;
+  }
   workloadId(container: string): string {
     return `${this.#options.host}/docker/${container}`;
   }
@@ -60,7 +64,13 @@ export class WorkloadBook {
   set(facts: ContainerFacts, imageLabels: Labels | null): void {
     this.#facts.set(facts.container, facts);
     this.#remember(facts, imageLabels);
-    if (facts.network.kind === 'shared') return;
+    this.governanceChanged(facts.container);
+  }
+
+  /** Writes the workload again where anything about it is different now. */
+  governanceChanged(container: string): void {
+    const facts = this.#facts.get(container);
+    if (facts === undefined || facts.network.kind === 'shared') return;
     const workload = this.#workload(facts);
     const former = this.#options.registry.workload(workload.workload);
     if (former === undefined || !sameWorkload(former, workload)) this.#options.registry.setWorkload(workload);
