@@ -200,7 +200,7 @@ export class Machine implements AsyncDisposable {
     return value ?? 0n;
   }
   /** Runs an action and asserts by how much each named counter went up. */
-  async counts(expected: Readonly<Record<string, number>>, action: () => void | Promise<void>): Promise<void> {
+  async counts(expected: Readonly<Record<string, number>>, action: () => unknown): Promise<void> {
     const names = Object.keys(expected);
     const before = names.map((name) => this.counter(name));
     await action();

@@ -1,0 +1,328 @@
+/** Traffic with the host and with what lies beyond it, through the host's own routing, connection tracking and NAT. */
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { cidrPeerFirst } from '@bulkhead/policy';
+import { icmp, ip, protocols, tcp, tcpFlag, tcpSegment, udp, type Ends } from './frames.ts';
+import { allowAll, always, between, drained, Machine, received, type Workload } from './machine.ts';
+import { FrameSocket, run } from './sockets.ts';
+
+const uplinkMac = '02:00:00:00:02:01';
+const lanMac = '02:00:00:00:02:02';
+const hostAddress = '192.0.2.1';
+const stranger = '198.51.100.9';
+
+let machine: Machine;
+let a: Workload;
+let b: Workload;
+let lan: FrameSocket;
+let uplink: number;
+let port = 1000;
+
+const ruleset = `
+table inet bha {
+  chain forward {
+    type filter hook forward priority 0; policy drop;
+    iifname "bhA-*" meta mark and 0x3000 == 0x2000 accept
+    iifname "bhA-*" drop
+    oifname "bhA-*" ct state established,related accept
+    oifname "bhA-*" ct status dnat accept
+  }
+  chain prerouting {
+    type nat hook prerouting priority dstnat;
+    ip daddr ${hostAddress} tcp dport 8080 dnat ip to 10.0.0.1:80
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat;
+    oifname "up0" ip saddr 10.0.0.0/24 masquerade
+  }
+}`;
+
+before(async () => {
+  machine = Machine.open();
+  a = await machine.addWorkload('a');
+  b = await machine.addWorkload('b');
+  const made = await machine.kernel.routes.createVeth({
+    name: 'up0',
+    peer: 'eth0',
+    mac: uplinkMac,
+    peerMac: lanMac,
+    mtu: 1500,
+  });
+  uplink = made.ifindex;
+  const namespace = machine.namespaces.make('lan');
+  run('ip', 'link', 'set', 'dev', 'eth0', 'netns', namespace);
+  lan = machine.namespaces.inside(namespace, machine.home, () => {
+    run('ip', 'link', 'set', 'dev', 'eth0', 'up', 'arp', 'off');
+    return new FrameSocket('eth0');
+  });
+  run('ip', 'link', 'set', 'dev', 'up0', 'up', 'arp', 'off');
+  run('ip', 'address', 'add', `${hostAddress}/24`, 'dev', 'up0');
+  run('ip', 'neighbour', 'replace', '192.0.2.2', 'lladdr', lanMac, 'dev', 'up0', 'nud', 'permanent');
+  run('ip', 'route', 'add', 'default', 'via', '192.0.2.2');
+  run('sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.default.rp_filter=0');
+  for (const workload of [a, b]) {
+    run('sysctl', '-qw', `net.ipv4.conf.${workload.hostName}.rp_filter=0`);
+    run('ip', 'route', 'add', `${workload.ipv4}/32`, 'dev', workload.hostName);
+    run(
+      'ip',
+      'neighbour',
+      'replace',
+      workload.ipv4,
+      'lladdr',
+      workload.mac,
+      'dev',
+      workload.hostName,
+      'nud',
+      'permanent',
+    );
+  }
+  run('sh', '-c', `nft -f - <<'END'\n${ruleset}\nEND`);
+  machine.kernel.maps.setAddress(hostAddress, { kind: 'host' });
+});
+after(async () => {
+  lan[Symbol.dispose]();
+  await machine[Symbol.asyncDispose]();
+});
+beforeEach(() => {
+  for (const workload of [a, b]) {
+    machine.govern(workload, {});
+    drained(workload.link);
+  }
+  drained(lan);
+  machine.events();
+  port++;
+});
+
+const inbound = (source = stranger, destination = hostAddress): Ends => ({
+  sourceMac: lanMac,
+  destinationMac: uplinkMac,
+  source,
+  destination,
+});
+
+describe('outwards', () => {
+  test('nothing leaves without a rule', async () => {
+    await machine.counts({ denied: 1 }, () => a.link.send(udp(between(a, stranger), port, 53)));
+    assert.deepEqual(drained(lan), []);
+  });
+
+  test('what may leave goes through the NAT of the host, and its replies come back', async () => {
+    machine.govern(a, { egress: new Map([[2, always('allow', 51)]]) });
+    a.link.send(tcp(between(a, stranger), port, 443, { sequence: 4 }));
+    const syn = await received(lan, (seen) => seen.tcpFlags === tcpFlag.syn);
+    assert.deepEqual([syn.source, syn.destination, syn.ttl, syn.checksumValid], [hostAddress, stranger, 63, true]);
+    lan.send(tcp(inbound(), 443, syn.sourcePort!, { flags: tcpFlag.syn | tcpFlag.ack, acknowledgement: 5 }));
+    const answer = await received(a.link, (seen) => seen.tcpFlags !== 0);
+    assert.deepEqual(
+      [answer.source, answer.destination, answer.sourcePort, answer.destinationPort],
+      [stranger, a.ipv4, 443, port],
+    );
+    const [event] = machine.events();
+    assert.deepEqual(
+      [event?.kind, event?.egressRule, event?.destinationIdentity, event?.destinationSlot],
+      ['new', 51, 2, 0],
+    );
+  });
+
+  test('the longest network that holds an address is its peer', async () => {
+    machine.kernel.maps.setCidrs([
+      { cidr: '198.51.0.0/16', peer: cidrPeerFirst },
+      { cidr: '198.51.100.0/24', peer: cidrPeerFirst + 1 },
+    ]);
+    machine.govern(a, {
+      egress: new Map([
+        [2, always('allow')],
+        [cidrPeerFirst, always('allow')],
+        [cidrPeerFirst + 1, always('deny', 52)],
+      ]),
+    });
+    a.link.send(udp(between(a, stranger), port, 53));
+    a.link.send(udp(between(a, '198.51.7.7'), port, 53));
+    a.link.send(udp(between(a, '203.0.113.5'), port, 53));
+    assert.deepEqual(
+      drained(lan).map((seen) => seen.destination),
+      ['198.51.7.7', '203.0.113.5'],
+    );
+    assert.deepEqual(
+      machine.events().map((event) => [event.kind, event.destinationIdentity]),
+      [
+        ['deny', cidrPeerFirst + 1],
+        ['new', cidrPeerFirst],
+        ['new', 2],
+      ],
+    );
+    machine.kernel.maps.removeCidrs(['198.51.0.0/16', '198.51.100.0/24']);
+  });
+
+  test('an error from a router on the way comes back to the sender, and to no other', async () => {
+    machine.govern(a, { egress: new Map([[2, always('allow')]]) });
+    a.link.send(tcp(between(a, stranger), port, 443));
+    const left = await received(lan, (seen) => seen.tcpFlags === tcpFlag.syn);
+    const router = inbound('203.0.113.1');
+    lan.send(icmp(router, 11, 0, Buffer.concat([Buffer.alloc(4), left.frame.subarray(14)])));
+    const told = await received(a.link, (seen) => seen.icmpType === 11);
+    assert.equal(told.source, '203.0.113.1');
+    // About something that nobody sent: aimed at the workload itself.
+    const invented = ip(between(a, stranger), protocols.tcp, tcpSegment(between(a, stranger), 7, 7)).subarray(14);
+    using beside = new FrameSocket(a.hostName);
+    await machine.counts({ icmp_unmatched: 1 }, () =>
+      beside.send(
+        icmp(
+          { sourceMac: a.gatewayMac, destinationMac: a.mac, source: '203.0.113.1', destination: a.ipv4 },
+          11,
+          0,
+          Buffer.concat([Buffer.alloc(4), invented]),
+        ),
+      ),
+    );
+    assert.deepEqual(drained(a.link), []);
+  });
+
+  test('the host itself is a peer of its own', async () => {
+    machine.govern(a, { egress: new Map([[2, always('allow')]]) });
+    await machine.counts({ denied: 1 }, () => a.link.send(udp(between(a, hostAddress), port, 53)));
+    machine.govern(a, { egress: new Map([[1, always('allow')]]) });
+    await machine.counts({ connections_opened: 1 }, () => a.link.send(udp(between(a, hostAddress), port, 53)));
+  });
+});
+
+describe('inwards', () => {
+  test('a published port is reached under policy, and answers through the same NAT', async () => {
+    await machine.counts({ denied: 1 }, () => lan.send(tcp(inbound(), port, 8080)));
+    assert.deepEqual(drained(a.link), []);
+    machine.govern(a, { ingress: new Map([[2, always('allow', 61)]]) });
+    lan.send(tcp(inbound(), port, 8080, { sequence: 9 }));
+    const syn = await received(a.link, (seen) => seen.tcpFlags === tcpFlag.syn);
+    assert.deepEqual([syn.source, syn.destinationPort, syn.destinationMac], [stranger, 80, a.mac]);
+    a.link.send(tcp(between(a, stranger), 80, port, { flags: tcpFlag.syn | tcpFlag.ack, acknowledgement: 10 }));
+    const answer = await received(lan, (seen) => seen.tcpFlags === (tcpFlag.syn | tcpFlag.ack));
+    assert.deepEqual([answer.source, answer.sourcePort, answer.destination], [hostAddress, 8080, stranger]);
+    const opened = machine.events().find((event) => event.kind === 'new');
+    assert.deepEqual(
+      [opened?.slot, opened?.sourceSlot, opened?.ingressRule, opened?.sourceIdentity],
+      [a.slot, 0, 61, 2],
+    );
+  });
+
+  test('a rejection reaches the stranger, as from the published address', async () => {
+    machine.govern(a, { ingress: new Map([[2, always('reject')]]) });
+    lan.send(tcp(inbound(), port, 8080, { sequence: 30 }));
+    const reset = await received(lan, (seen) => (seen.tcpFlags & tcpFlag.rst) !== 0);
+    assert.deepEqual(
+      [reset.source, reset.sourcePort, reset.acknowledgement, reset.checksumValid],
+      [hostAddress, 8080, 31, true],
+    );
+    assert.deepEqual(drained(a.link), []);
+  });
+
+  test('one workload reaches another by its published port under both their policies, there and back by the host', async () => {
+    machine.govern(b, { egress: new Map([[1, always('allow')]]) });
+    await machine.counts({ denied: 1 }, () => b.link.send(tcp(between(b, hostAddress), port, 8080)));
+    port++;
+    machine.govern(b, {
+      egress: new Map([
+        [1, always('allow')],
+        [a.identity, always('allow')],
+      ]),
+    });
+    machine.govern(a, { ingress: new Map([[b.identity, always('allow')]]) });
+    b.link.send(tcp(between(b, hostAddress), port, 8080, { sequence: 2 }));
+    const syn = await received(a.link, (seen) => seen.tcpFlags === tcpFlag.syn);
+    assert.equal(syn.source, b.ipv4);
+    a.link.send(tcp(between(a, b), 80, port, { flags: tcpFlag.syn | tcpFlag.ack, acknowledgement: 3 }));
+    const answer = await received(b.link, (seen) => seen.tcpFlags === (tcpFlag.syn | tcpFlag.ack));
+    assert.deepEqual([answer.source, answer.sourcePort], [hostAddress, 8080]);
+  });
+
+  test('the host reaches a workload under policy', async () => {
+    const result = () =>
+      machine.kernel.programs.testRun(
+        'to_workload',
+        udp({ sourceMac: a.gatewayMac, destinationMac: a.mac, source: hostAddress, destination: a.ipv4 }, port, 53),
+        {
+          ifindex: a.ifindex,
+        },
+      ).result;
+    machine.govern(a, { ingress: new Map([[2, always('allow')]]) });
+    assert.equal(result(), 2);
+    machine.govern(a, { ingress: new Map([[1, always('allow')]]) });
+    assert.equal(result(), 0);
+  });
+
+  test('packets for another address do not enter', async () => {
+    machine.govern(a, allowAll);
+    using beside = new FrameSocket(a.hostName);
+    await machine.counts({ misdirected: 1, multicast: 1 }, () => {
+      beside.send(
+        udp({ sourceMac: a.gatewayMac, destinationMac: a.mac, source: stranger, destination: '10.0.0.99' }, port, 53),
+      );
+      beside.send(
+        udp(
+          { sourceMac: a.gatewayMac, destinationMac: '01:00:5e:00:00:01', source: stranger, destination: '224.0.0.1' },
+          port,
+          53,
+        ),
+      );
+    });
+    assert.deepEqual(drained(a.link), []);
+  });
+});
+
+describe("a workload's address", () => {
+  test('is not believed from outside, at the uplink or behind it', async () => {
+    machine.govern(a, allowAll);
+    machine.govern(b, allowAll);
+    const forged = (n: number) => tcp(inbound(b.ipv4), n, 8080);
+    await machine.counts({ spoofed: 1, uplink_spoofed: 0 }, () => lan.send(forged(port)));
+    machine.kernel.links.attach(uplink, 'uplink');
+    await machine.counts({ spoofed: 0, uplink_spoofed: 3 }, () => {
+      lan.send(forged(port));
+      lan.send(udp({ ...inbound(), source: b.ipv6, destination: a.ipv6 }, 1, 1));
+      lan.send(udp(inbound(hostAddress, hostAddress), 1, 1));
+    });
+    await machine.counts({ connections_opened: 1 }, () => lan.send(tcp(inbound(), port, 8080)));
+    machine.kernel.links.detach(uplink, 'uplink');
+    assert.equal(drained(a.link).length, 1);
+  });
+
+  test('is believed from the host only with the mark of the programs', async () => {
+    machine.govern(a, allowAll);
+    machine.govern(b, allowAll);
+    using beside = new FrameSocket(a.hostName);
+    const frame = () =>
+      udp({ sourceMac: a.gatewayMac, destinationMac: a.mac, source: b.ipv4, destination: a.ipv4 }, port, 53);
+    await machine.counts({ spoofed: 1 }, () => beside.send(frame()));
+    beside.mark(0x0200);
+    await machine.counts({ spoofed: 1 }, () => beside.send(frame()));
+    beside.mark(0x2000);
+    await machine.counts({ spoofed: 0, connections_opened: 1 }, () => beside.send(frame()));
+    // Also the second packet, which has an entry.
+    beside.mark(0);
+    await machine.counts({ spoofed: 1 }, () => beside.send(frame()));
+    assert.equal(drained(a.link).length, 1);
+  });
+
+  test('a workload cannot set the mark', async () => {
+    machine.govern(b, allowAll);
+    for (const mark of [0x1000, 0x2000, 0x3000]) {
+      b.link.mark(mark);
+      await machine.counts({ spoofed: 1 }, () =>
+        b.link.send(udp({ ...between(b, stranger), source: a.ipv4 }, port, 53)),
+      );
+    }
+    b.link.mark(0);
+    assert.deepEqual(drained(lan), []);
+  });
+
+  test('without its program an interface passes nothing', async () => {
+    machine.govern(a, allowAll);
+    machine.kernel.links.detach(a.ifindex, 'workload');
+    a.link.send(udp(between(a, stranger), port, 53));
+    lan.send(tcp(inbound(stranger, a.ipv4), port, 80));
+    assert.deepEqual(drained(lan), []);
+    assert.deepEqual(drained(a.link), []);
+    machine.kernel.links.attach(a.ifindex, 'workload');
+    a.link.send(udp(between(a, stranger), port, 53));
+    assert.equal(drained(lan).length, 1);
+  });
+});
