@@ -1,5 +1,6 @@
 /** The tree of commands, and how a command line becomes an exit code. */
 import { Command, CommanderError } from 'commander';
+import { registerAttach } from './commands/attach.ts';
 import { registerAudit } from './commands/audit.ts';
 import { registerCompletion } from './commands/completion.ts';
 import { createLookUp } from './completion/look-up.ts';
@@ -9,11 +10,14 @@ import { registerDoctor } from './commands/doctor.ts';
 import { registerDocuments } from './commands/documents.ts';
 import { registerExplain } from './commands/explain.ts';
 import { registerGet } from './commands/get.ts';
+import { registerMachine } from './commands/machine.ts';
 import { registerOperate } from './commands/operate.ts';
 import { addGlobalOptions } from './commands/options.ts';
 import { registerStatus } from './commands/status.ts';
 import { registerTraffic } from './commands/traffic.ts';
 import { CommandFailure, describeError, exitCodes } from './exit.ts';
+import { agentMain, managerMain } from './local/paths.ts';
+import { runInstead } from './local/run-instead.ts';
 import type { Registration, Shell } from './shell.ts';
 
 const exitHelp = `
@@ -35,6 +39,8 @@ const registrations: readonly Registration[] = [
   registerExplain,
   registerTraffic,
   registerOperate,
+  registerAttach,
+  registerMachine,
   registerAudit,
   registerDoctor,
   registerContext,
@@ -70,7 +76,13 @@ function inherit(command: Command, shell: Shell): void {
   for (const child of command.commands) inherit(child, shell);
 }
 
+/** Commands that are another package's process: their words are theirs, ours ends with them. */
+const processes: Readonly<Record<string, string>> = { manager: managerMain, agent: agentMain };
+
 export async function runProgram(words: readonly string[], shell: Shell): Promise<number> {
+  const [first = '', ...rest] = words;
+  const script = Object.hasOwn(processes, first) ? processes[first] : undefined;
+  if (script !== undefined) return runInstead(script, rest);
   try {
     await createProgram(shell).parseAsync(words, { from: 'user' });
     return exitCodes.ok;

@@ -93,9 +93,11 @@ async function waitForReceipts(api: ApiClient, shell: Shell, revision: number, w
         const slowest = Math.max(0, ...receipts.hosts.map((host) => host.enforcedMs ?? 0));
         const failed = receipts.hosts.flatMap((host) => host.failed.map((what) => ({ where: host.host, what })));
         progress.end();
-        shell.terminal.err(
-          `enforced on ${plural(receipts.enforcedCount, 'host')} after ${duration(shell.nowMs() - beganMs)} (slowest host: ${duration(slowest)})`,
-        );
+        if (receipts.hostsCount === 0) shell.terminal.err('no host is connected: it will be enforced when one is');
+        else
+          shell.terminal.err(
+            `enforced on ${plural(receipts.enforcedCount, 'host')} after ${duration(shell.nowMs() - beganMs)} (slowest host: ${duration(slowest)})`,
+          );
         if (failed.length > 0)
           throw new CommandFailure('failed', 'some of it could not be applied and stays denied', { faults: failed });
         return;

@@ -65,7 +65,7 @@ export const registerExplain: Registration = (program, shell) => {
             { kind: 'field', name: "Sender's side", value: `${said.egress.action}  ${said.egress.reason}` },
             { kind: 'field', name: "Receiver's side", value: `${said.ingress.action}  ${said.ingress.reason}` },
             { kind: 'field', name: 'Revision', value: String(said.revision) },
-            { kind: 'section', title: 'Looked at', lines: said.lines },
+            ...(said.lines.length === 0 ? [] : [{ kind: 'section' as const, title: 'Looked at', lines: said.lines }]),
           ],
           shell.terminal.paint,
         ),

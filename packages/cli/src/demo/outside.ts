@@ -11,13 +11,12 @@ export const hostAddress = '198.51.100.1';
 const prefixLength = 24;
 
 export interface Outside extends AsyncDisposable {
-  /** Runs a command as the visitor and gives its standard output; rejects unless it exits with 0. */
-  run(...args: readonly string[]): Promise<string>;
+  /** Command and arguments that run `args` as the visitor. */
+  command(...args: readonly string[]): readonly [string, ...string[]];
 }
 
 export async function createOutside(engine: Engine): Promise<Outside> {
   const netns = `${engine.netns}-lan`;
-  const inOutside = ['nsenter', `--net=/run/netns/${netns}`] as const;
   const remove = async (): Promise<void> => {
     await access(`/run/netns/${netns}`).then(
       () => run('ip', ['netns', 'delete', netns]),
@@ -41,7 +40,7 @@ export async function createOutside(engine: Engine): Promise<Outside> {
     throw error;
   }
   return {
-    run: (...args) => run(inOutside[0], [...inOutside.slice(1), ...args]),
+    command: (...args) => ['nsenter', `--net=/run/netns/${netns}`, ...args],
     [Symbol.asyncDispose]: remove,
   };
 }

@@ -43,7 +43,10 @@ describe('documents', () => {
   test('that are no YAML are told with line and column, all of them', () => {
     const { faults } = parseDocuments('a: [1\n---\nb: {x: 1, x: 2}\n', 'f.yaml');
     assert.ok(faults.length >= 2, JSON.stringify(faults));
-    assert.ok(faults.every((fault) => /^f\.yaml:\d+:\d+$/.test(fault.where ?? '')), JSON.stringify(faults));
+    assert.ok(
+      faults.every((fault) => /^f\.yaml:\d+:\d+$/.test(fault.where ?? '')),
+      JSON.stringify(faults),
+    );
   });
 
   test('a path that is not there, and a folder with nothing in it, are told apart', async () => {

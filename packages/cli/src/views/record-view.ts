@@ -9,7 +9,7 @@ export type AuditRow = RouteOutput<'listAudit'>['items'][number];
 export type TokenRow = RouteOutput<'listTokens'>['items'][number];
 export type EnrolmentRow = RouteOutput<'listEnrolmentTokens'>['items'][number];
 
-const until = (endMs: number | null, nowMs: number): string => (endMs === null ? 'revoked' : age(nowMs, endMs));
+const until = (endMs: number | null, nowMs: number): string => (endMs === null ? 'never' : age(nowMs, endMs));
 
 export function divergenceColumns(nowMs: number): readonly Column<DivergenceRow>[] {
   return [
