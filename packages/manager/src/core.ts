@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { AuditLog } from './audit/audit-log.ts';
+import { RepetitionLimit } from './audit/repetition-limit.ts';
 import { openAuditSigner } from './audit/signer.ts';
 import { openAuthority } from './hosts/authority.ts';
 import { Enrolment } from './hosts/enrolment.ts';
@@ -35,6 +36,7 @@ export interface Core extends AsyncDisposable {
   readonly authority: Authority;
   readonly enrolment: Enrolment;
   readonly audit: AuditLog;
+  readonly auditLimit: RepetitionLimit;
 }
 
 /** Makes what is missing: directory, stores, authority, keys. Throws when another manager has the directory. */
@@ -67,6 +69,7 @@ export async function openCore({ dataDirectory, nowMs, lifetimes }: CoreOptions)
     authority,
     enrolment: new Enrolment(committer, authority, nowMs),
     audit,
+    auditLimit: new RepetitionLimit(nowMs),
     // In reverse order of opening: the ledger before the streams, so that the audit's last lines are written.
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

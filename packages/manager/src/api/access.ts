@@ -1,17 +1,13 @@
 /** Who asks, and whether the route is for them. */
 import { rolePermissions } from '@bulkhead/protocol';
+import { toldMax } from '../audit/repetition-limit.ts';
 import { failure } from './handler.ts';
+import type { RepetitionLimit } from '../audit/repetition-limit.ts';
 import type { Route } from '@bulkhead/protocol';
 import type { Actor, AuditWriter } from '../services.ts';
 import type { People } from '../people/people.ts';
 import type { PersonTokenState } from '../store/commands.ts';
 import type { Failure } from './handler.ts';
-
-/** Failed logins per address that are answered and told one by one; what comes faster is only counted. */
-const failuresMax = 10;
-const failureWindowMs = 60_000;
-/** Addresses that are watched at a time. */
-const addressesMax = 10_000;
 
 export type Access =
   | { readonly kind: 'granted'; readonly actor: Actor; readonly by: string; readonly token: PersonTokenState | null }
@@ -23,13 +19,12 @@ const nobody: Access = { kind: 'granted', actor: { name: 'nobody', role: '', sco
 export class AccessControl {
   readonly #people: People;
   readonly #audit: AuditWriter;
-  readonly #nowMs: () => number;
-  readonly #failures = new Map<string, { sinceMs: number; count: number }>();
+  readonly #limit: RepetitionLimit;
 
-  constructor(people: People, audit: AuditWriter, nowMs: () => number) {
+  constructor(people: People, audit: AuditWriter, limit: RepetitionLimit) {
     this.#people = people;
     this.#audit = audit;
-    this.#nowMs = nowMs;
+    this.#limit = limit;
   }
 
   async check(
@@ -58,16 +53,16 @@ export class AccessControl {
   }
 
   async #refuseLogin(address: string, missing: boolean): Promise<Failure> {
-    const count = this.#countFailure(address);
-    if (count > failuresMax) {
+    const { count, tell } = this.#limit.count(`login ${address}`);
+    if (!tell) {
       return failure('too-many-requests', 'Too many requests without a valid token.', {
         where: 'headers.authorization',
-        why: `More than ${failuresMax} came from your address within a minute.`,
+        why: `More than ${toldMax} came from your address within a minute.`,
         do: 'Wait a minute. Requests with a valid token are answered all the time.',
       });
     }
-    if (!missing || count === failuresMax) {
-      const details = { missing, failures: count, ...(count === failuresMax ? { further: 'counted only' } : {}) };
+    if (!missing || count === toldMax) {
+      const details = { missing, failures: count, ...(count === toldMax ? { further: 'counted only' } : {}) };
       await this.#audit.record({ actor: 'nobody', action: 'login.failed', subject: address, details });
     }
     return failure('unauthenticated', 'Who are you?', {
@@ -75,17 +70,5 @@ export class AccessControl {
       why: missing ? 'There is no bearer token.' : 'The token is unknown, revoked or expired.',
       do: 'Send a valid token as `Authorization: Bearer …`.',
     });
-  }
-
-  #countFailure(address: string): number {
-    const nowMs = this.#nowMs();
-    const known = this.#failures.get(address);
-    if (known !== undefined && nowMs - known.sinceMs < failureWindowMs) {
-      known.count += 1;
-      return known.count;
-    }
-    if (this.#failures.size >= addressesMax) this.#failures.clear();
-    this.#failures.set(address, { sinceMs: nowMs, count: 1 });
-    return 1;
   }
 }

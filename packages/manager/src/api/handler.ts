@@ -21,6 +21,8 @@ export interface HandlerRequest<Name extends RouteName> {
   readonly params: Parsed<ApiRoutes[Name], 'params'>;
   readonly query: Parsed<ApiRoutes[Name], 'query'>;
   readonly body: Parsed<ApiRoutes[Name], 'body'>;
+  /** Where the request came from. */
+  readonly address: string;
   /** Aborted when the asker has gone. */
   readonly signal: AbortSignal;
 }

@@ -4,7 +4,7 @@ import { findWorkload } from './policy-handlers.ts';
 import type { Handlers } from './handler.ts';
 import type { ApiServices } from './services.ts';
 import type { HostEntry } from '../hosts/hosts-state.ts';
-import type { EnrolmentTokenState, InventoryEntry } from '../store/commands.ts';
+import type { EnrolmentTokenState, InventoryEntry, LabelsAllowed } from '../store/commands.ts';
 
 export const inventoryHandlers: Handlers<
   'listWorkloads' | 'getWorkload' | 'adoptWorkload' | 'listIdentities' | 'listHosts' | 'getHost' | 'revokeHost'
@@ -124,17 +124,15 @@ export const enrolmentHandlers: Handlers<
   getAuthority({ authority }) {
     return ok({ certificate: authority.certificatePem, fingerprint: authority.fingerprint });
   },
-  async enrolHost({ enrolment, authority, audit, linkPort }, { body }) {
+  async enrolHost({ enrolment, authority, audit, auditLimit, linkPort }, { body, address }) {
     const result = await enrolment.enrol(body.host, body.token, body.request);
     if (result.kind === 'enrolled') {
       return ok({ certificate: result.certificatePem, authorities: authority.certificatePem, linkPort: linkPort() });
     }
-    await audit.record({
-      actor: 'nobody',
-      action: 'enrolment.refused',
-      subject: body.host,
-      details: { why: result.why },
-    });
+    if (auditLimit.count(`enrol ${address}`).tell) {
+      const details = { why: result.why, address };
+      await audit.record({ actor: 'nobody', action: 'enrolment.refused', subject: body.host, details });
+    }
     const code = result.code === 'token' ? 'unauthenticated' : result.code === 'host' ? 'conflict' : 'malformed';
     return failure(code, 'The host was not enrolled.', {
       where: result.code === 'request' ? 'body.request' : result.code === 'host' ? 'body.host' : 'body.token',
@@ -179,6 +177,7 @@ function hostRecord({ presence, committer }: ApiServices, entry: HostEntry) {
     host: entry.host,
     enrolledMs: entry.enrolledMs,
     revoked: entry.revoked,
+    labelsAllowed: labelsOf(entry.labelsAllowed),
     certificateEndsMs: entry.certificates.at(-1)?.notAfterMs ?? null,
     connectedSinceMs,
     lastSeenMs,
@@ -196,9 +195,10 @@ function hostRecord({ presence, committer }: ApiServices, entry: HostEntry) {
 }
 
 function tokenRecord({ id, host, labelsAllowed, createdMs, expiresMs, by }: EnrolmentTokenState) {
-  const allowed =
-    labelsAllowed === null
-      ? null
-      : Object.fromEntries(Object.entries(labelsAllowed).map(([key, values]) => [key, [...values]]));
-  return { id, host, labelsAllowed: allowed, createdMs, expiresMs, by };
+  return { id, host, labelsAllowed: labelsOf(labelsAllowed), createdMs, expiresMs, by };
+}
+
+function labelsOf(allowed: LabelsAllowed) {
+  if (allowed === null) return null;
+  return Object.fromEntries(Object.entries(allowed).map(([key, values]) => [key, [...values]]));
 }

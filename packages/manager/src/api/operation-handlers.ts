@@ -226,6 +226,6 @@ function countInScope({ committer, policies }: ApiServices, actor: HandlerReques
   return count;
 }
 
-function tokenRecord({ secretHash: _, scope, ...token }: PersonTokenState) {
-  return { ...token, scope: scope === null ? null : [...scope] };
+function tokenRecord({ id, name, role, scope, createdMs, expiresMs, by }: PersonTokenState) {
+  return { id, name, role, scope: scope === null ? null : [...scope], createdMs, expiresMs, by };
 }

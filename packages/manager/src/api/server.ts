@@ -101,7 +101,7 @@ function buildApp(
 ): FastifyInstance {
   const { services } = options;
   const app = fastify({ serverFactory, bodyLimit: bodyMax, logger: false, routerOptions: { maxParamLength: 1000 } });
-  const access = new AccessControl(services.people, services.audit, services.nowMs);
+  const access = new AccessControl(services.people, services.audit, services.auditLimit);
   app.setNotFoundHandler((request, reply) => {
     const error = {
       why: `${request.method} ${request.url.slice(0, 200)} is not in the table of routes.`,
@@ -166,6 +166,7 @@ async function handle(
     by,
     token,
     signal: gone.signal,
+    address: remoteAddress(request),
     ...parts.value,
   } as HandlerRequest<RouteName>);
   if (result.kind === 'error') return send(reply, result);

@@ -1,6 +1,7 @@
 /** What the handlers need of the rest of the manager. */
 import type { Logger } from 'pino';
 import type { AuditLog } from '../audit/audit-log.ts';
+import type { RepetitionLimit } from '../audit/repetition-limit.ts';
 import type { Authority } from '../hosts/authority.ts';
 import type { Enrolment } from '../hosts/enrolment.ts';
 import type { Presence } from '../hosts/presence.ts';
@@ -23,6 +24,7 @@ export interface ApiServices {
   readonly audit: AuditLog;
   readonly questions: QuestionService;
   readonly flows: FlowStore;
+  readonly auditLimit: RepetitionLimit;
   readonly logger: Logger;
   readonly nowMs: () => number;
   readonly software: string;

@@ -10,6 +10,8 @@ const bootsMax = 20_000;
 export class Batches {
   readonly #streams: Streams;
   readonly #newest = new Map<string, number>();
+  /** The tail of each host's batches: a new connection's come after those of the one before. */
+  readonly #running = new Map<string, Promise<unknown>>();
 
   constructor(streams: Streams) {
     this.#streams = streams;
@@ -17,10 +19,24 @@ export class Batches {
 
   /**
    * Runs `store` unless the batch was had before. Resolves when the batch may be acknowledged. A crash between the two makes `store`
-   * see the batch once more. The caller hands in one batch of a host at a time.
+   * see the batch once more. Batches of one host run one after the other.
    */
-  async take(host: string, boot: string, batch: number, store: () => Promise<void>): Promise<'stored' | 'repeated'> {
-    const key = `batch:${host}:${boot}`;
+  take(host: string, boot: string, batch: number, store: () => Promise<void>): Promise<'stored' | 'repeated'> {
+    const before = this.#running.get(host) ?? Promise.resolve();
+    const taken = before.then(
+      () => this.#takeNext(`batch:${host}:${boot}`, batch, store),
+      // What failed before was told to who sent it; it will come again.
+      () => this.#takeNext(`batch:${host}:${boot}`, batch, store),
+    );
+    this.#running.set(host, taken);
+    const forget = () => {
+      if (this.#running.get(host) === taken) this.#running.delete(host);
+    };
+    taken.then(forget, forget);
+    return taken;
+  }
+
+  async #takeNext(key: string, batch: number, store: () => Promise<void>): Promise<'stored' | 'repeated'> {
     const newest = this.#newest.get(key) ?? (await this.#streams.mark(key)) ?? -1;
     if (batch <= newest) return 'repeated';
     await store();

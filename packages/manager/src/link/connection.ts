@@ -14,6 +14,8 @@ const pingEveryMs = 15_000;
 const unhandledBytesMax = 8 * 1024 * 1024;
 /** Bytes on their way out above which no further difference of the desired state is sent; it waits and gets larger instead. */
 const unsentBytesMax = 8 * 1024 * 1024;
+/** Bytes on their way out, answers included, at which an agent that does not read is cut off. */
+const unsentBytesCut = 64 * 1024 * 1024;
 /** WebSocket close codes: policy violation, internal error, try again later. */
 const closeCode = { refused: 1008, failed: 1011, again: 1013 } as const;
 
@@ -48,6 +50,8 @@ export class Connection {
   #paused = false;
   #answered = true;
   #closed = false;
+  /** After goodbye: what still arrives is not handled, so that it cannot overtake what the host's next connection says. */
+  #ending = false;
   /** The tail of what is handled in order. */
   #ordered: Promise<void> = Promise.resolve();
   readonly #timers: { hello: NodeJS.Timeout; ping: NodeJS.Timeout };
@@ -71,11 +75,13 @@ export class Connection {
 
   /** True after the hello, until the end. */
   get ready(): boolean {
-    return this.#boot !== null && !this.#closed;
+    return this.#boot !== null && !this.#closed && !this.#ending;
   }
 
   send(message: ManagerMessage): void {
-    if (!this.#closed) this.#socket.send(encodeManagerMessage(message), { binary: true });
+    if (this.#closed) return;
+    if (this.#socket.bufferedAmount > unsentBytesCut) return this.cut();
+    this.#socket.send(encodeManagerMessage(message), { binary: true });
   }
 
   decide(decisions: readonly DecisionMessage[]): void {
@@ -89,7 +95,8 @@ export class Connection {
   }
 
   goodbye(reason: string, code: keyof typeof closeCode): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#ending) return;
+    this.#ending = true;
     this.send({ type: 'goodbye', body: { reason: reason.slice(0, 1024) } });
     this.#socket.close(closeCode[code], reason.slice(0, 100));
   }
@@ -110,7 +117,7 @@ export class Connection {
   }
 
   #onMessage(data: Buffer, isBinary: boolean): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#ending) return;
     if (!isBinary) return this.#malformed('frame', 'text instead of a binary frame');
     const decoded = decodeAgentMessage(data);
     if (decoded.kind === 'malformed') return this.#malformed(decoded.path, decoded.reason);
@@ -143,12 +150,7 @@ export class Connection {
 
   #onHello(hello: Message<'hello'>): void {
     if (hello.host !== this.host) {
-      void this.#services.audit.record({
-        actor: `host/${this.host}`,
-        action: 'link.refused',
-        subject: hello.host,
-        details: { why: 'the hello names another host than the certificate' },
-      });
+      this.#tell('link.refused', hello.host, 'the hello names another host than the certificate');
       return this.goodbye(`the certificate is of host ${this.host}, not ${hello.host}`, 'refused');
     }
     clearTimeout(this.#timers.hello);
@@ -171,7 +173,7 @@ export class Connection {
   }
 
   #inOrder(message: AgentMessage): Promise<void> {
-    const done = this.#ordered.then(() => (this.#closed ? undefined : this.#handle(message)));
+    const done = this.#ordered.then(() => (this.#closed || this.#ending ? undefined : this.#handle(message)));
     // The next one runs although this one failed: the connection is about to end, and says so to the agent.
     this.#ordered = done.catch(() => undefined);
     return done;
@@ -223,13 +225,14 @@ export class Connection {
 
   #malformed(path: string, reason: string): void {
     this.#services.logger.warn({ host: this.host, path, reason }, 'malformed message');
-    void this.#services.audit.record({
-      actor: `host/${this.host}`,
-      action: 'link.malformed',
-      subject: path,
-      details: { reason },
-    });
+    this.#tell('link.malformed', path, reason);
     this.goodbye(`${path}: ${reason}`, 'refused');
+  }
+
+  #tell(action: string, subject: string, why: string): void {
+    const { audit, auditLimit } = this.#services;
+    if (!auditLimit.count(`link ${this.host}`).tell) return;
+    void audit.record({ actor: `host/${this.host}`, action, subject, details: { why } });
   }
 
   #ping(): void {

@@ -113,15 +113,19 @@ export class LinkServer implements AsyncDisposable {
   }
 
   #onUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const admission = admit(request.socket as TLSSocket, this.#options.services.committer.state);
+    const { committer, nowMs } = this.#options.services;
+    const admission = admit(request.socket as TLSSocket, committer.state, nowMs());
     if (admission.kind === 'refused') {
       this.#options.services.logger.warn({ why: admission.why }, 'link refused');
-      void this.#options.services.audit.record({
-        actor: admission.host === null ? 'nobody' : `host/${admission.host}`,
-        action: 'link.refused',
-        subject: admission.host ?? '',
-        details: { why: admission.why },
-      });
+      const { audit, auditLimit } = this.#options.services;
+      if (auditLimit.count(`link ${admission.host ?? ''}`).tell) {
+        void audit.record({
+          actor: admission.host === null ? 'nobody' : `host/${admission.host}`,
+          action: 'link.refused',
+          subject: admission.host ?? '',
+          details: { why: admission.why },
+        });
+      }
       socket.end(
         `HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: ${admission.why.length}\r\n\r\n${admission.why}`,
       );
@@ -191,7 +195,7 @@ export class LinkServer implements AsyncDisposable {
 }
 
 /** Whether the peer's certificate, valid for TLS, is one that its host holds now. */
-function admit(socket: TLSSocket, state: State): Admission {
+function admit(socket: TLSSocket, state: State, nowMs: number): Admission {
   const certificate = socket.getPeerX509Certificate();
   if (!socket.authorized || certificate === undefined) return { kind: 'refused', why: 'no certificate', host: null };
   const names = (certificate.subjectAltName ?? '').split(', ');
@@ -204,6 +208,8 @@ function admit(socket: TLSSocket, state: State): Admission {
   const serial = certificate.serialNumber.toLowerCase();
   const held = entry.certificates.find((other) => other.serial === serial);
   if (held === undefined) return { kind: 'refused', why: 'the certificate was replaced or revoked', host };
+  // TLS has checked it at the handshake; a resumed session has not.
+  if (held.notAfterMs <= nowMs) return { kind: 'refused', why: 'the certificate has ended', host };
   return { kind: 'admitted', host, notAfterMs: held.notAfterMs };
 }
 

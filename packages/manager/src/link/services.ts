@@ -1,5 +1,6 @@
 /** What a connection needs of the rest of the manager. */
 import type { Logger } from 'pino';
+import type { RepetitionLimit } from '../audit/repetition-limit.ts';
 import type { Batches } from './batches.ts';
 import type { Divergences } from '../inventory/divergences.ts';
 import type { Enrolment } from '../hosts/enrolment.ts';
@@ -18,6 +19,7 @@ export interface LinkServices {
   readonly divergences: Divergences;
   readonly batches: Batches;
   readonly audit: AuditWriter;
+  readonly auditLimit: RepetitionLimit;
   readonly logger: Logger;
   /** PEM of the authorities that agents are to trust. */
   readonly authorities: string;

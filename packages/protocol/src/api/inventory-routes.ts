@@ -23,10 +23,14 @@ export const workloadRecord = z.strictObject({
   adoption: z.enum(['observe', 'enforce']).nullable(),
 });
 
+/** Key → values that the host may assert, `*` for any value; null: any label. */
+export const labelsAllowed = z.record(z.string().max(317), z.array(z.string().max(512)).max(1000)).nullable();
+
 export const hostRecord = z.strictObject({
   host: z.string(),
   enrolledMs: z.number(),
   revoked: z.strictObject({ atMs: z.number(), because: z.string(), by: z.string() }).nullable(),
+  labelsAllowed,
   certificateEndsMs: z.number().nullable(),
   connectedSinceMs: z.number().nullable(),
   lastSeenMs: z.number().nullable(),
@@ -44,9 +48,6 @@ export const hostRecord = z.strictObject({
   puntsLost: z.number().nullable(),
   residentBytes: z.number().nullable(),
 });
-
-/** Key → values that the host may assert, `*` for any value; null: any label. */
-export const labelsAllowed = z.record(z.string().max(317), z.array(z.string().max(512)).max(1000)).nullable();
 
 const enrolmentToken = z.strictObject({
   id: z.string(),
