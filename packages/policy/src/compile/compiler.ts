@@ -220,17 +220,18 @@ class IncrementalCompiler implements Compiler {
   /** Gives a policy other rules. Those that say the same as before at the same place stay. */
   #setRules(policy: string, rules: readonly ResolvedRule[]): void {
     const before = this.#rulesByPolicy.get(policy) ?? [];
+    const byName = before.length === 0 ? null : new Map(before.map((entry) => [entry.rule.name, entry]));
     const after = rules.map((rule, index) => {
       const known = before[index];
-      return known !== undefined && sameRule(known.rule, rule) ? known : this.#addRule(rule);
+      return known !== undefined && sameRule(known.rule, rule) ? known : this.#addRule(rule, byName?.get(rule.name));
     });
     for (const [index, entry] of before.entries()) if (after[index] !== entry) this.#removeRule(entry);
     if (after.length === 0) this.#rulesByPolicy.delete(policy);
     else this.#rulesByPolicy.set(policy, after);
   }
 
-  #addRule(rule: ResolvedRule): RuleEntry {
-    const entry = this.#book.addRule(rule);
+  #addRule(rule: ResolvedRule, former: RuleEntry | undefined): RuleEntry {
+    const entry = this.#book.addRule(rule, former);
     for (const direction of directions) {
       if (rule[direction])
         for (const subject of this.#subjectsIn(endsOf(entry, direction).own)) subject.addRule(entry, direction);

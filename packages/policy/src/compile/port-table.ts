@@ -73,10 +73,15 @@ export class PortTables {
     return this.#tables.size;
   }
 
-  /** Holds the verdict until `releaseVerdict`. */
+  /** A verdict that only its maker keeps: a number of its own, without looking for an equal one. */
+  newVerdict(verdict: SideVerdict): NumberedVerdict {
+    return { number: ++this.#verdictsMade, verdict };
+  }
+
+  /** The one object for this verdict among those held here. Holds it until `releaseVerdict`. */
   holdVerdict(verdict: SideVerdict): NumberedVerdict {
     const key = verdictKey(verdict);
-    const numbered = this.#verdicts.intern(key, () => ({ number: ++this.#verdictsMade, verdict }));
+    const numbered = this.#verdicts.intern(key, () => this.newVerdict(verdict));
     this.#verdicts.hold(key);
     return numbered;
   }
@@ -113,6 +118,10 @@ export class PortTables {
 
 function verdictKey({ action, reason, terms }: SideVerdict): string {
   return `${action} ${reasonText(reason)} ${terms ?? ''}`;
+}
+
+export function sameVerdict(a: SideVerdict, b: SideVerdict): boolean {
+  return a.action === b.action && a.terms === b.terms && reasonText(a.reason) === reasonText(b.reason);
 }
 
 interface NumberedRange extends PortSpan {

@@ -5,7 +5,7 @@ import { selectorKey, selectorMatches } from '../select/selector.ts';
 import type { NetworkGroup, Networks } from './networks.ts';
 import type { PeerSet, RuleEntry } from './peer-set.ts';
 import type { Group, PeerEntry } from './peer.ts';
-import type { PortTables } from './port-table.ts';
+import { type NumberedVerdict, type PortTables, sameVerdict } from './port-table.ts';
 import type { SelectionGroup, Selections } from './selections.ts';
 
 /** The rules in force, their ends as shared peer sets, and the groups of those. */
@@ -26,8 +26,9 @@ export class RuleBook {
     this.#hostGroup = parts.hostGroup;
   }
 
-  addRule(rule: ResolvedRule): RuleEntry {
-    const verdict = rule.verdict === null ? null : this.#tables.holdVerdict(rule.verdict);
+  /** `former` is the rule of that name before: where the verdict is the same, tables that hold it stay the same. */
+  addRule(rule: ResolvedRule, former: RuleEntry | undefined): RuleEntry {
+    const verdict = this.#verdictOf(rule, former?.verdict ?? null);
     const [from, to] = [this.#peerSet(rule.from), this.#peerSet(rule.to)];
     const entry: RuleEntry = { number: ++this.#numbersGiven, rule, verdict, from, to };
     from.uses++;
@@ -38,13 +39,17 @@ export class RuleBook {
   }
 
   removeRule(entry: RuleEntry): void {
-    if (entry.verdict !== null) this.#tables.releaseVerdict(entry.verdict);
     entry.from.rules.egress.delete(entry);
     entry.to.rules.ingress.delete(entry);
     for (const set of [entry.from, entry.to]) {
       set.uses--;
       this.#idle.add(set);
     }
+  }
+
+  #verdictOf({ verdict }: ResolvedRule, former: NumberedVerdict | null): NumberedVerdict | null {
+    if (verdict === null) return null;
+    return former !== null && sameVerdict(former.verdict, verdict) ? former : this.#tables.newVerdict(verdict);
   }
 
   /** A side uses the set as a far end for the first time: its networks become peers. */

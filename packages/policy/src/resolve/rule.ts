@@ -107,6 +107,8 @@ const everybody: Peers = { key: '*', list: [{ kind: 'any' }] };
 function resolvePeers(peers: PeersDocument | undefined): Peers {
   if (peers === undefined) return everybody;
   const list = peerList(peers).map(resolvePeer);
+  const [only] = list;
+  if (list.length === 1 && only !== undefined) return only.kind === 'any' ? everybody : { key: peerKey(only), list };
   if (list.some(({ kind }) => kind === 'any')) return everybody;
   return { key: [...new Set(list.map(peerKey))].sort().join('|'), list };
 }
