@@ -115,9 +115,9 @@ function registerEnroll(program: Command, shell: Shell): void {
       const made = valueOf(await api.createEnrolmentToken({ body }));
       printValue(shell.terminal, outputFormatOf(self), made, () => [made.token]);
       shell.terminal.err(
-        `shown once, until ${clock(made.expiresMs, shell.nowMs())}. On the host, with the manager's address:`,
+        `shown once, until ${clock(made.expiresMs, shell.nowMs())}. On the host:`,
       );
-      shell.terminal.err('  bulkhead agent --manager https://MANAGER:PORT --token-file FILE');
+      shell.terminal.err('  bulkhead agent --enrol MANAGER:PORT --token-file FILE');
     });
   examples(command, [
     ['bulkhead enroll h2 > h2.token', 'a token for host h2'],

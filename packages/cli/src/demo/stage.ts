@@ -97,7 +97,10 @@ function createMachine(name: string, engine: Engine, directory: string): Machine
     host: name,
     link: `127.0.0.1:${linkPort}`,
     api: `127.0.0.1:${apiPort}`,
-    agentArguments: [],
+    agentArguments: [
+      ...['--bpffs', pinDirectory(name), '--docker', engine.socket],
+      ...['--plugin', join(engine.pluginDirectory, 'bulkhead.sock')],
+    ],
     // Both live in the engine's network namespace: its loopback is theirs, its links are the agent's.
     wrap: (command) => engine.inNetns(...command),
   });
@@ -112,7 +115,7 @@ async function removePins(name: string): Promise<void> {
 /** The visitor runs the probe too: the very file that the images have. */
 async function extractProbe(engine: Engine, directory: string): Promise<string> {
   await mkdir(directory, { recursive: true, mode: 0o755 });
-  const container = await engine.docker('create', 'trading-floor/base:1');
+  const container = await engine.docker('create', 'trading-floor/base:1', 'true');
   await engine.docker('cp', `${container}:/usr/local/bin/probe`, join(directory, 'probe.copied'));
   await engine.docker('rm', container);
   const probe = join(directory, 'probe');

@@ -48,7 +48,9 @@ export class Machine {
     };
     this.options = options;
     this.#manager = service('manager', managerMain, ['--data', paths.managerData, '--link', link, '--api', api]);
-    this.#agent = service('agent', agentMain, ['--host', host, ...agentArguments]);
+    const told = ['--host', host, '--enrol', api, '--token-file', paths.enrolmentFile];
+    const kept = ['--state', paths.agentState, '--socket', paths.agentSocket];
+    this.#agent = service('agent', agentMain, [...told, ...kept, ...agentArguments]);
   }
 
   get manager(): Service {
@@ -92,8 +94,8 @@ export class Machine {
     const ready = async (): Promise<boolean> => {
       const status = await readAgentStatus(paths.agentSocket).catch(() => null);
       if (status === null || !status.link.isReady || status.receipt === null) return false;
-      const known = await api.getHost({ params: { host } });
-      return known.kind === 'ok' && known.value.connectedSinceMs !== null && known.value.behind === 0;
+      const wanted = await api.getStatus();
+      return wanted.kind === 'ok' && status.receipt.revision >= wanted.value.desiredRevision;
     };
     const started = await startService(this.#agent, { ready, readyMs });
     await rm(paths.enrolmentFile, { force: true });
