@@ -16,6 +16,7 @@ import type { AttachContext, Attachment, AttachmentFactory, Directory, EndpointR
 import { Observer } from './observe/observer.ts';
 import { Questions, type QuestionOutcome } from './questions/questions.ts';
 import { Terms } from './questions/terms.ts';
+import { guardUplinks, uplinksAmong } from './uplinks.ts';
 import { openAgentState, type AgentState } from './state.ts';
 
 const heartbeatMs = 1_000;
@@ -45,6 +46,8 @@ export interface AgentOptions {
   readonly attachments: AttachmentFactory | null;
   /** null: none. */
   readonly controlSocket: string | null;
+  /** Names of the interfaces that lead out of the machine; null: found by their addresses. */
+  readonly uplinks?: readonly string[] | null;
   readonly clock?: Clock;
   readonly connectionsPerEndpoint?: number;
   /** Punts per second and endpoint, and how many at once. */
@@ -94,6 +97,7 @@ class RunningAgent implements Agent {
     const { kernel } = options;
     kernel.programs.load();
     const device = stack.use(await kernel.openPuntDevice());
+    kernel.links.attach(device.ifindex, 'punt');
     const agent = new RunningAgent(options, device, stack);
     await agent.#readInterfaces();
     agent.#setConfig();
@@ -309,9 +313,11 @@ class RunningAgent implements Agent {
       const interfaces = await this.#options.kernel.routes.interfaces();
       const addresses = interfaces.flatMap((each) => each.addresses.map((address) => address.split('/')[0]!));
       this.#core.setInterfaceAddresses(new Set(addresses));
+      const workloads = new Set(this.registry.endpoints().map(({ ifindex }) => ifindex));
+      guardUplinks(this.#options.kernel, uplinksAmong(interfaces, workloads, this.#options.uplinks ?? null));
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
-      this.#options.log.warn({ error: error.message }, 'could not list the interfaces');
+      this.#options.log.warn({ error: error.message }, 'could not read or guard the interfaces');
     }
   }
 

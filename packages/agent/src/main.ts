@@ -28,6 +28,7 @@ const help = `Usage: bulkhead-agent [options]
   --docker SOCKET       the engine's socket (default ${dockerDefaults.engineSocket}; "none" without Docker)
   --plugin SOCKET       where the engine finds the network driver (default ${dockerDefaults.pluginSocket})
   --resolv-conf FILE    the host's name servers (default /etc/resolv.conf)
+  --uplink NAME         an interface that leads out of the machine; may be repeated (default: found by their addresses)
   --mechanism NAME      auto (default), tcx or clsact
   --log LEVEL           trace, debug, info (default), warn, error, silent
   --help
@@ -48,6 +49,7 @@ const options = {
   docker: { type: 'string', default: dockerDefaults.engineSocket },
   plugin: { type: 'string', default: dockerDefaults.pluginSocket },
   'resolv-conf': { type: 'string', default: attachmentsDefaults.resolvConf },
+  uplink: { type: 'string', multiple: true },
   mechanism: { type: 'string', default: 'auto' },
   log: { type: 'string', default: 'info' },
   help: { type: 'boolean', default: false },
@@ -92,6 +94,7 @@ async function main(): Promise<void> {
       kernel: `Linux ${release()}`,
       software,
     }),
+    uplinks: values.uplink ?? null,
     attachments: attachments({ docker, resolvConf: values['resolv-conf'] }),
     controlSocket: values.socket === 'none' ? null : values.socket,
   });

@@ -56,6 +56,8 @@ export class Reconciler {
   #mirrorIsRead = false;
   #nextRuleset = rulesetFirst;
   #refused: Mutable<Refusals> = emptyRefusals();
+  /** What was refused, for people, for as long as it is. */
+  readonly #refusedTexts = new Set<string>();
   #retryMs = retryMinMs;
   #cancelRetry: (() => void) | undefined;
   #cancelRead: (() => void) | undefined;
@@ -85,36 +87,43 @@ export class Reconciler {
   /** The next pass starts from what the kernel really holds, and tries again what failed. */
   resync(): void {
     this.#mirrorIsRead = false;
-    this.#refused = emptyRefusals();
+    this.#forgetRefusals();
     this.markDirty();
   }
 
   /** One pass, at once. Never throws for the environment's failures: they are in the outcome. */
   reconcileNow(): Outcome {
     this.#isScheduled = false;
-    const failed: string[] = [];
+    let unsettled: readonly string[] = [];
     let operations = 0;
+    let garbage: readonly Operation[] = [];
     try {
       if (!this.#mirrorIsRead) this.#read();
       for (let round = 0; round < roundsMax; round++) {
         const made = this.#plan();
         const failures = this.#applyPhases(made, (count) => (operations += count));
-        failed.push(...failures);
-        if (failures.length > 0) continue;
-        this.#finish(made, failed);
+        if (failures.length > 0) {
+          unsettled = failures;
+          continue;
+        }
+        unsettled = this.#finish(made);
+        garbage = made.garbage;
         break;
       }
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
-      failed.push(error.message);
+      unsettled = [error.message];
       this.#mirrorIsRead = false;
     }
+    const failed = [...new Set([...this.#refusedTexts, ...unsettled])];
     this.#scheduleRetry(failed.length > 0);
     const { mirror } = this.#target;
     const outcome = { failed, operations, rows: mirror.rowCount, endpoints: mirror.endpoints.size };
     if (failed.length > 0)
       this.#options.log.warn({ failed: failed.slice(0, 10), count: failed.length }, 'not everything could be applied');
     this.#options.onApplied(outcome);
+    // Nobody waits for what is not in force any more: after the receipt.
+    this.#collect(garbage);
     return outcome;
   }
 
@@ -147,8 +156,9 @@ export class Reconciler {
           execute(this.#target, operation);
         } catch (error) {
           if (!(error instanceof KernelError)) throw error;
-          failures.push(failureText(operation, error));
-          this.#refuse(operation);
+          const text = failureText(operation, error);
+          failures.push(text);
+          if (this.#refuse(operation)) this.#refusedTexts.add(text);
         }
       }
       this.#removeConnections();
@@ -158,16 +168,33 @@ export class Reconciler {
     return [];
   }
 
-  #finish(made: Plan, failed: string[]): void {
+  /** Returns what was not found as it was written. */
+  #finish(made: Plan): readonly string[] {
     const { mirror } = this.#target;
     for (const [ruleset, content] of made.basis) {
       const mirrored = mirror.rulesets.get(ruleset);
       if (mirrored !== undefined) mirrored.basis = content;
     }
-    failed.push(...readBack(this.#target, made.phases.flat()));
-    if (failed.length > 0) this.#mirrorIsRead = false;
-    for (const operation of made.garbage) execute(this.#target, operation);
+    const differences = readBack(this.#target, made.phases.flat());
+    if (differences.length > 0) this.#mirrorIsRead = false;
+    return differences;
+  }
+
+  #collect(garbage: readonly Operation[]): void {
+    try {
+      for (const operation of garbage) execute(this.#target, operation);
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      // Found again at the next read-back.
+      this.#options.log.warn({ error: error.message }, 'not everything unused could be removed');
+      this.#mirrorIsRead = false;
+    }
     this.#forgetTables();
+  }
+
+  #forgetRefusals(): void {
+    this.#refused = emptyRefusals();
+    this.#refusedTexts.clear();
   }
 
   #removeConnections(): void {
@@ -177,35 +204,37 @@ export class Reconciler {
     removedSlots.clear();
   }
 
-  #refuse(operation: Operation): void {
+  /** False where nothing can be planned round it. */
+  #refuse(operation: Operation): boolean {
     const refused = this.#refused;
     switch (operation.kind) {
       case 'set-rows': {
         const { purpose } = operation;
+        if (purpose.kind === 'closed') return false;
         if (purpose.kind === 'content') refused.contents.add(purpose.content);
         else if (purpose.kind === 'peers') for (const peer of purpose.peers) refused.peers.add(peer);
-        else if (purpose.kind === 'transition') refused.transitions = true;
-        break;
+        else refused.transitions = true;
+        return true;
       }
       case 'set-address':
         refused.addresses.add(operation.address);
-        break;
+        return true;
       case 'set-cidrs':
         for (const { cidr } of operation.entries) refused.cidrs.add(cidr);
-        break;
+        return true;
       case 'set-endpoint':
         refused.slots.add(operation.entry.slot);
-        break;
+        return true;
       case 'attach':
         refused.slots.add(operation.slot);
-        break;
+        return true;
       case 'remove-endpoint':
       case 'remove-address':
       case 'remove-cidrs':
       case 'remove-rows':
       case 'judge-again':
-        // Nothing can be planned round these: the next round tries them again, and the last one leaves them to the retry.
-        break;
+        // The next round tries them again, and the last one leaves them to the retry.
+        return false;
     }
   }
 
@@ -219,7 +248,7 @@ export class Reconciler {
     this.#cancelRetry = this.#options.clock.after(this.#retryMs, () => {
       this.#cancelRetry = undefined;
       this.#retryMs = Math.min(this.#retryMs * 2, retryMaxMs);
-      this.#refused = emptyRefusals();
+      this.#forgetRefusals();
       this.markDirty();
     });
   }
@@ -255,7 +284,14 @@ export class Reconciler {
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] extends ReadonlySet<infer Item> ? Set<Item> : T[Key] };
 
 function emptyRefusals(): Mutable<Refusals> {
-  return { ...noRefusals, slots: new Set(), contents: new Set(), peers: new Set(), addresses: new Set(), cidrs: new Set() };
+  return {
+    ...noRefusals,
+    slots: new Set(),
+    contents: new Set(),
+    peers: new Set(),
+    addresses: new Set(),
+    cidrs: new Set(),
+  };
 }
 
 function isRefusing(refusals: Refusals): boolean {

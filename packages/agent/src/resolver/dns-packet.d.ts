@@ -26,5 +26,6 @@ declare module 'dns-packet' {
     readonly additionals?: readonly Answer[];
   }
   export function encode(packet: Packet): Buffer;
-  export function decode(bytes: Uint8Array): Packet;
+  /** Throws for what is no message. A plain Uint8Array will not do. */
+  export function decode(bytes: Buffer): Packet;
 }

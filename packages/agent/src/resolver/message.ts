@@ -46,7 +46,7 @@ export function readQuestion(bytes: Uint8Array): ReadQuestion {
     return { kind: 'refused', id, rcode: rcode.formatError };
   }
   try {
-    const packet = dnsPacket.decode(bytes);
+    const packet = dnsPacket.decode(bufferOf(bytes));
     const [asked] = packet.questions ?? [];
     if (asked === undefined || asked.name.length > 253) return { kind: 'refused', id, rcode: rcode.formatError };
     if (asked.class !== undefined && asked.class !== 'IN') return { kind: 'refused', id, rcode: rcode.notImplemented };
@@ -120,6 +120,11 @@ export function withId(message: Uint8Array, id: number): Uint8Array {
   return copy;
 }
 
+/** The same bytes as the decoder wants them. */
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
 function flagsOf(question: DnsQuestion, code: number): number {
   return recursionAvailable | (question.recursionDesired ? recursionDesired : 0) | code;
 }
@@ -140,7 +145,7 @@ export function readUpstream(question: DnsQuestion, id: number, message: Uint8Ar
   const flags = view.getUint16(2);
   if (view.getUint16(0) !== id || (flags & 0x8000) === 0) return null;
   try {
-    const packet = dnsPacket.decode(message);
+    const packet = dnsPacket.decode(bufferOf(message));
     const [asked] = packet.questions ?? [];
     if (
       asked === undefined ||

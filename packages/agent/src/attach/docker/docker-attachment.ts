@@ -215,22 +215,20 @@ const endpointsOf = (facts: ContainerFacts): readonly string[] =>
   facts.network.kind === 'own' ? facts.network.interfaces.map((found) => found.endpoint) : [];
 
 function hostWish(driver: NetworkDriver): HostWish {
-  const networks = driver
-    .networks()
-    .flatMap((network) =>
-      [network.ipv4, network.ipv6].flatMap((family) =>
-        family === null
-          ? []
-          : [
-              {
-                cidr: family.network,
-                gateway: family.gateway,
-                masquerade: network.masquerade,
-                internal: network.internal,
-              },
-            ],
-      ),
-    );
+  const networks = driver.networks().flatMap((network) =>
+    [network.ipv4, network.ipv6].flatMap((family) =>
+      family === null
+        ? []
+        : [
+            {
+              cidr: family.network,
+              gateway: family.gateway,
+              masquerade: network.masquerade,
+              internal: network.internal,
+            },
+          ],
+    ),
+  );
   const published = driver.endpoints().flatMap((endpoint) =>
     endpoint.published.flatMap((port) =>
       [endpoint.ipv4, endpoint.ipv6].flatMap((address) => {
