@@ -82,7 +82,7 @@ test('an untouched log is intact, and any change, cut, swap or repetition shows'
     broken('something after the head', [...text, text[0]!]);
     const forged = { ...JSON.parse(text.at(-1)!) } as { head: { signature: string } };
     forged.head.signature = `${forged.head.signature.slice(0, -8)}AAAAAAA=`;
-    broken('a forged head', text.with(-1, JSON.stringify(forged)));
+    broken('a forged head', text.with(text.length - 1, JSON.stringify(forged)));
   });
 });
 

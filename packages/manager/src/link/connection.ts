@@ -13,7 +13,7 @@ const pingEveryMs = 15_000;
 /** Bytes that were received and not yet handled, at which reading pauses. */
 const unhandledBytesMax = 8 * 1024 * 1024;
 /** Bytes on their way out above which no further difference of the desired state is sent; it waits and gets larger instead. */
-const unsentBytesMax = 8 * 1024 * 1024;
+const unsentBytesMax = 2 * 1024 * 1024;
 /** Bytes on their way out, answers included, at which an agent that does not read is cut off. */
 const unsentBytesCut = 64 * 1024 * 1024;
 /** WebSocket close codes: policy violation, internal error, try again later. */

@@ -3,9 +3,13 @@ import { test } from 'node:test';
 import { AgentClient, makeAgentKeys } from '../testing/agent-client.ts';
 import { linkFixture, workloadReport } from '../testing/link-fixture.ts';
 import { openAuthority } from '../hosts/authority.ts';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
+import { managerServerName } from '@bulkhead/protocol';
+import type { TLSSocket } from 'node:tls';
 import type { AgentMessage } from '@bulkhead/protocol';
 import type { Actor } from '../services.ts';
 import type { LinkFixture } from '../testing/link-fixture.ts';
@@ -351,4 +355,85 @@ test('receipts witness the head of the audit log', async () => {
   });
   await heard.promise;
   assert.deepEqual(fixture.core.presence.witnesses(), [desired.auditHead]);
+});
+
+test('a resumed TLS session does not outlive the enrolment', async () => {
+  await using fixture = await linkFixture();
+  const credentials = await fixture.enrol('h1');
+  const tls = {
+    port: fixture.link.port,
+    host: '127.0.0.1',
+    ca: credentials.authorityPem,
+    cert: credentials.certificatePem,
+    key: credentials.keyPem,
+    servername: managerServerName,
+  };
+  const first = connectTls(tls);
+  const [session] = (await once(first, 'session')) as [Buffer];
+  first.destroy();
+  assert.match(await upgrade(connectTls({ ...tls, session })), /^HTTP\/1\.1 101/);
+  await fixture.core.enrolment.revoke('person/ann', 'h1', 'stolen');
+  assert.match(await upgrade(connectTls({ ...tls, session })), /^HTTP\/1\.1 403/);
+});
+
+async function upgrade(socket: TLSSocket): Promise<string> {
+  await once(socket, 'secureConnect');
+  const key = Buffer.alloc(16).toString('base64');
+  socket.write(
+    `GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: ${key}\r\n\r\n`,
+  );
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+  socket.destroy();
+  return answer.toString();
+}
+
+test('a host that connects twice has one connection, and what the old one still says does not count', async () => {
+  await using fixture = await linkFixture();
+  const credentials = await fixture.enrol('h1');
+  await using old = await fixture.connect(credentials);
+  old.hello('h1');
+  await old.next('desired');
+  await using current = await fixture.connect(credentials);
+  current.hello('h1');
+  await current.next('desired');
+  current.send({ type: 'workloads', body: { full: true, removed: [], set: [workloadReport('h1/docker/new')] } });
+  await current.next('desired', (body) => body.workloads.length > 0);
+  await old.untilClosed();
+  assert.equal(fixture.link.connected, 1);
+  assert.deepEqual([...fixture.core.committer.state.inventory.workloads.keys()], ['h1/docker/new']);
+});
+
+test('an agent that does not read is not buried: the difference waits and grows, and arrives whole', async () => {
+  await using fixture = await linkFixture();
+  await using agent = await fixture.connect(await fixture.enrol('h1'));
+  agent.hello('h1');
+  await agent.next('desired');
+  agent.pause();
+  const count = 40;
+  for (let i = 0; i < count; i += 1) {
+    // Large enough that all of them together do not fit the buffers between us.
+    const rules = Array.from({ length: 5000 }, (_, rule) => ({
+      name: `r${rule}`,
+      action: 'allow',
+      from: { segment: 'a' },
+      to: { cidr: `10.${i}.${rule >> 8}.${rule & 255}/32` },
+    }));
+    await apply(fixture, segment('a', { app: 'a' }), {
+      apiVersion: 'bulkhead.dev/v1',
+      kind: 'Policy',
+      metadata: { name: `p${i}` },
+      spec: { rules },
+    });
+  }
+  agent.resume();
+  const { desiredRevision } = fixture.core.committer.state;
+  await agent.next('desired', (body) => body.revision === desiredRevision && !body.more);
+  const differences = agent.all('desired').filter((body) => !body.more);
+  assert.ok(differences.length < count, `${differences.length} differences for ${count} changes`);
+  const names = new Set(
+    agent
+      .all('desired')
+      .flatMap((body) => body.documents.map((document) => (document['metadata'] as { name: string }).name)),
+  );
+  assert.equal(names.size, count + 1);
 });

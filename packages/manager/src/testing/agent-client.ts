@@ -91,6 +91,15 @@ export class AgentClient implements AsyncDisposable {
     this.#socket.send(bytes, { binary: true });
   }
 
+  /** Stops reading, as a stuck agent would. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
   hello(host: string, options: { readonly revision?: number; readonly boot?: string } = {}): void {
     const { revision = 0, boot = 'boot-1' } = options;
     this.send({ type: 'hello', body: { version: 1, host, boot, revision, kernel: 'test', software: 'test' } });
