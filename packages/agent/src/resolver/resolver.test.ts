@@ -1,3 +1,5 @@
+// The package has no types, and a project of tests alone does not see the declaration of ours.
+// oxlint-disable-next-line typescript/triple-slash-reference
 /// <reference path="./dns-packet.d.ts" />
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
