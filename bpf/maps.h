@@ -18,6 +18,7 @@ enum limit {
   port_nodes_max = 1 << 17,
   cidrs_max = 1 << 17,
   interface_hints_max = 1 << 12,
+  peer_hints_max = 1 << 12,
   connections_max = 1 << 18,
   punts_max = 1 << 14,
   fragments_max = 1 << 14,
@@ -146,6 +147,14 @@ struct cidr_key {
   __u8 address[16];
 };
 _Static_assert(sizeof(struct cidr_key) == 20, "cidr_key");
+
+/* Where an address was found in `cidrs` last, while nothing there has changed: the generation it was found under, plus one. */
+struct peer_hint {
+  __u8 address[16];
+  __u32 generation;
+  __u32 peer;
+};
+_Static_assert(sizeof(struct peer_hint) == 24, "peer_hint");
 
 /*
  * Roots and children: bit 31 set = verdict (bits 28–30 action, bits 0–27 rule), else the index of a port node. Row key: `ruleset << 1 |
@@ -366,6 +375,9 @@ MAP(usage, BPF_MAP_TYPE_ARRAY, endpoints_max, BPF_F_MMAPABLE, __u32, struct usag
 MAP(endpoint_counters, BPF_MAP_TYPE_ARRAY, endpoints_max, 0, __u32, struct endpoint_counters);
 MAP(addresses, BPF_MAP_TYPE_HASH, addresses_max, BPF_F_NO_PREALLOC, struct address, struct address_owner);
 MAP(cidrs, BPF_MAP_TYPE_LPM_TRIE, cidrs_max, BPF_F_NO_PREALLOC, struct cidr_key, __u32);
+/* Userspace adds one after every change of `cidrs`, so that programs forget what they found there. */
+MAP(cidr_generation, BPF_MAP_TYPE_ARRAY, 1, BPF_F_MMAPABLE, __u32, __u32);
+MAP(peer_hints, BPF_MAP_TYPE_PERCPU_ARRAY, peer_hints_max, 0, __u32, struct peer_hint);
 MAP(rows, BPF_MAP_TYPE_HASH, rows_max, BPF_F_NO_PREALLOC, struct row_key, __u32);
 MAP(port_nodes, BPF_MAP_TYPE_ARRAY, port_nodes_max, 0, __u32, struct port_node);
 MAP(connections, BPF_MAP_TYPE_HASH, connections_max, 0, struct connection_key, struct connection);

@@ -14,12 +14,35 @@ struct party {
   __u32 state;
 };
 
-SLOW int resolve_outside(const __u8 *address, struct party *party)
+FAST __u32 peer_of(const __u8 *address)
 {
   struct cidr_key key = {.prefix = 128};
   __builtin_memcpy(key.address, address, 16);
   __u32 *peer = bpf_map_lookup_elem(&cidrs, &key);
-  party->identity = peer ? *peer : identity_world;
+  return peer ? *peer : identity_world;
+}
+
+/*
+ * A trie of 10,000 networks costs an address 1 to 2 µs of cache misses, so each processor remembers what it found. The generation is
+ * read before the trie: what changes meanwhile makes the hint void.
+ */
+SLOW int resolve_outside(const __u8 *address, struct party *party)
+{
+  __u64 mixed = (WORDS(address)->first ^ WORDS(address)->second >> 32) * 0x9e3779b97f4a7c15 ^ WORDS(address)->second * 0xc2b2ae3d27d4eb4f;
+  __u32 zero = 0, index = (mixed >> 40) & (peer_hints_max - 1);
+  volatile __u32 *generation = bpf_map_lookup_elem(&cidr_generation, &zero);
+  struct peer_hint *hint = bpf_map_lookup_elem(&peer_hints, &index);
+  if (!generation || !hint) {
+    party->identity = peer_of(address);
+    return 0;
+  }
+  __u32 now = *generation + 1;
+  if (hint->generation != now || !now || !same_address(hint->address, address)) {
+    hint->generation = now;
+    hint->peer = peer_of(address);
+    copy_address(hint->address, address);
+  }
+  party->identity = hint->peer;
   return 0;
 }
 

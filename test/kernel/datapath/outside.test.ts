@@ -154,6 +154,21 @@ describe('outwards', () => {
     machine.kernel.maps.removeCidrs(['198.51.0.0/16', '198.51.100.0/24']);
   });
 
+  test('what was remembered of a network is forgotten with it', async () => {
+    machine.govern(a, { egress: new Map([[2, always('allow')], [cidrPeerFirst, always('deny')], [cidrPeerFirst + 1, always('allow')]]) });
+    const attempt = (count: number) => machine.counts({ connections_opened: count, denied: 1 - count }, () => a.link.send(udp(between(a, stranger), ++port, 53)));
+    await attempt(1);
+    machine.kernel.maps.setCidrs([{ cidr: '198.51.100.0/24', peer: cidrPeerFirst }]);
+    await attempt(0);
+    await attempt(0);
+    machine.kernel.maps.setCidrs([{ cidr: '198.51.100.0/28', peer: cidrPeerFirst + 1 }]);
+    await attempt(1);
+    machine.kernel.maps.removeCidrs(['198.51.100.0/28']);
+    await attempt(0);
+    machine.kernel.maps.removeCidrs(['198.51.100.0/24']);
+    await attempt(1);
+  });
+
   test('an error from a router on the way comes back to the sender, and to no other', async () => {
     machine.govern(a, { egress: new Map([[2, always('allow')]]) });
     a.link.send(tcp(between(a, stranger), port, 443));

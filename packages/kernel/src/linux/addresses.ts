@@ -58,6 +58,18 @@ export interface CidrEntry {
  */
 const otherIpv4: CidrEntry = { cidr: '0.0.0.0/0', peer: 2 };
 
+/** The programs remember what they found in the trie, until the generation changes: also when the change failed half-way. */
+export function changeCidrs(generation: Table, change: () => void): void {
+  try {
+    change();
+  } finally {
+    generation.keyView.setUint32(0, 0, true);
+    generation.lookup();
+    generation.valueView.setUint32(0, (generation.valueView.getUint32(0, true) + 1) >>> 0, true);
+    generation.update();
+  }
+}
+
 /** Stores all or none: what did not fit is taken back, and what was replaced is restored. */
 export function setCidrs(table: Table, entries: readonly CidrEntry[]): void {
   const before = new Map(walkCidrs(table).map((entry) => [entry.cidr, entry.peer]));

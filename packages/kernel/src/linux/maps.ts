@@ -23,6 +23,7 @@ import {
   type RowKey,
 } from '../port.ts';
 import {
+  changeCidrs,
   getAddress,
   listAddresses,
   listCidrs,
@@ -156,10 +157,12 @@ export class LinuxMaps implements Maps {
   }
 
   setCidrs(entries: readonly CidrEntry[]): void {
-    setCidrs(this.#now.tables.cidrs, entries);
+    const { cidrs, cidr_generation: generation } = this.#now.tables;
+    changeCidrs(generation, () => setCidrs(cidrs, entries));
   }
   removeCidrs(cidrs: readonly string[]): void {
-    removeCidrs(this.#now.tables.cidrs, cidrs);
+    const { cidrs: table, cidr_generation: generation } = this.#now.tables;
+    changeCidrs(generation, () => removeCidrs(table, cidrs));
   }
   cidrs(): readonly CidrEntry[] {
     return listCidrs(this.#now.tables.cidrs);

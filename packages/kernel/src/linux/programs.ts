@@ -15,7 +15,17 @@ import { closeTables, openTables, possibleCpus, type Tables } from './tables.ts'
 import { Table } from './table.ts';
 
 /** Maps whose contents mean nothing to another layout: scratch of the programs, and what is per processor. */
-const notMigrated: ReadonlySet<MapName> = new Set(['events', 'schema', 'runtime', 'fragments', 'counters']);
+const notMigrated: ReadonlySet<MapName> = new Set([
+  'events',
+  'schema',
+  'scratch',
+  'runtime',
+  'fragments',
+  'counters',
+  'interface_hints',
+  'peer_hints',
+  'cidr_generation',
+]);
 
 /** What follows the programs when they change. */
 export interface Followers {
