@@ -22,7 +22,7 @@ export interface AgentMachine {
   device: SimulatedPuntDevice | null;
   crash(): void;
   surroundings(): Surroundings;
-  run(packet: Packet, bytes: number, answers: boolean, arrival: Arrival): Delivery;
+  run(frame: Uint8Array, arrival: Arrival): Delivery;
   released(packet: Packet, delivery: Delivery): void;
 }
 
@@ -222,11 +222,9 @@ function testRun(
   frame: Uint8Array,
   ifindex: number,
 ): number {
-  const parsed = parseFrame(frame);
-  if (parsed.kind === 'dropped') return action.shot;
   const arrival: Arrival =
     program === 'from_workload' ? { hook: 'from-workload', ifindex } : { hook: 'to-workload', ifindex, marked: false };
-  const delivery = machine.run(parsed.packet, parsed.bytes, parsed.answers, arrival);
+  const delivery = machine.run(new Uint8Array(frame), arrival);
   if (delivery.kind === 'dropped') return delivery.rejected ? action.redirect : action.shot;
   if (delivery.kind === 'punted') return action.redirect;
   return program === 'from_workload' && delivery.slot !== 0 ? action.redirect : action.ok;

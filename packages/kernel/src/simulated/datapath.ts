@@ -2,15 +2,14 @@
  * The programs over the simulated tables: what bpf/from_workload.h, to_workload.h, first.h and from_punt.h do with one packet. Fragments,
  * ARP, ICMP errors, hop limits and sizes are left to the real programs.
  */
-import type { CounterName } from '../port.ts';
+import type { CounterName, EndpointEntry } from '../port.ts';
 import { forget, isDead, reportClose, sideOf, tableKey, useConnection } from './connections.ts';
-import { tell } from './events.ts';
-import { tcpFlag, type Packet } from './frame.ts';
+import { drop, tell } from './events.ts';
+import { packetOf, tcpFlag, type Parsed } from './frame.ts';
 import { punt } from './held.ts';
 import { judgedAgain, openConnection } from './opening.ts';
 import {
   chargedSlot,
-  drop,
   other,
   type Arrival,
   type Delivery,
@@ -23,32 +22,41 @@ import { endpointParty, judge, partyOf, severity, wordOf, type Party } from './v
 
 const protocolTcp = 6;
 
-export function enforce(
-  around: Surroundings,
-  packet: Packet,
-  bytes: number,
-  answers: boolean,
-  arrival: Arrival,
-): Delivery {
+/** What is known of a packet that was not read. */
+const unread = packetOf({ protocol: 0, source: '::', sourcePort: 0, destination: '::', destinationPort: 0 });
+
+export function enforce(around: Surroundings, parsed: Parsed, bytes: number, arrival: Arrival): Delivery {
   const { pinned } = around;
   const endpoint = [...pinned.endpoints.values()].find((candidate) => candidate.ifindex === arrival.ifindex);
-  if (endpoint === undefined) return drop(around, 0, 'unknown_interface');
-  if (endpoint.state === 'fenced') return drop(around, endpoint.slot, 'fenced');
-  const isIpv6 = packet.source.includes(':');
-  const own = isIpv6 ? endpoint.ipv6 : endpoint.ipv4;
-  const seen: Seen = { packet, bytes, answers, arrival, slot: endpoint.slot };
-  let delivery: Delivery;
-  if (arrival.hook === 'from-workload' && (packet.sourceMac !== endpoint.mac || packet.source !== own)) {
-    delivery = drop(around, endpoint.slot, 'spoofed');
-  } else if (arrival.hook === 'to-workload' && packet.destination !== own) {
-    delivery = drop(around, endpoint.slot, 'misdirected');
-  } else {
-    delivery = known(around, seen) ?? first(around, seen);
+  if (endpoint === undefined) {
+    count(pinned, 'unknown_interface');
+    return { kind: 'dropped', reason: 'unknown_interface', rejected: false };
   }
+  const seen: Seen = {
+    packet: endpoint.state === 'fenced' || parsed.packet === null ? unread : parsed.packet,
+    bytes,
+    answers: parsed.kind === 'packet' && parsed.answers,
+    arrival,
+    slot: endpoint.slot,
+    slots: arrival.hook === 'from-workload' ? [endpoint.slot, 0] : [0, endpoint.slot],
+  };
+  if (endpoint.state === 'fenced') return drop(around, seen, 'fenced');
+  const delivery = parsed.kind === 'dropped' ? drop(around, seen, parsed.reason) : checked(around, seen, endpoint);
   // Observed: told and counted, never enforced.
   if (endpoint.state === 'observed')
     return { kind: 'passed', slot: arrival.hook === 'to-workload' ? endpoint.slot : 0 };
   return delivery;
+}
+
+function checked(around: Surroundings, seen: Seen, endpoint: EndpointEntry): Delivery {
+  const { packet, arrival } = seen;
+  const own = packet.source.includes(':') ? endpoint.ipv6 : endpoint.ipv4;
+  if (arrival.hook === 'from-workload') {
+    if (packet.sourceMac !== endpoint.mac || packet.source !== own) return drop(around, seen, 'spoofed');
+  } else if (packet.destination !== own) {
+    return drop(around, seen, 'misdirected');
+  }
+  return known(around, seen) ?? first(around, seen);
 }
 
 /** A packet of an open connection whose both ends are as they were judged; null for every other. */
@@ -69,6 +77,12 @@ function known(around: Surroundings, seen: Seen): Delivery | null {
   return { kind: 'passed', slot: connection.slot[other(side)] };
 }
 
+/** On its way in a workload's address is believed only with the mark, a remote workload's never. */
+function isGenuine(sender: Party, arrival: Arrival): boolean {
+  if (arrival.hook === 'from-workload') return true;
+  return sender.owner === 'endpoint' ? arrival.marked : sender.owner !== 'remote';
+}
+
 /** The ends in the connection's order, or null where the source is not who it says. */
 function endsOf(around: Surroundings, seen: Seen, side: 0 | 1): Pair<Party> | null {
   const { pinned } = around;
@@ -77,11 +91,8 @@ function endsOf(around: Surroundings, seen: Seen, side: 0 | 1): Pair<Party> | nu
   const { arrival, packet } = seen;
   const sender = arrival.hook === 'from-workload' ? endpointParty(mine) : partyOf(pinned, packet.source);
   const receiver = arrival.hook === 'from-workload' ? partyOf(pinned, packet.destination) : endpointParty(mine);
-  if (arrival.hook === 'to-workload') {
-    // A workload's address is believed only with the mark, a remote workload's never from here.
-    if (sender.owner === 'endpoint' ? !arrival.marked : sender.owner === 'remote') return null;
-  }
-  return side === 0 ? [sender, receiver] : [receiver, sender];
+  seen.slots = [sender.slot, receiver.slot];
+  return isGenuine(sender, arrival) ? (side === 0 ? [sender, receiver] : [receiver, sender]) : null;
 }
 
 function evaluate(around: Surroundings, seen: Seen): Judgement | CounterName {
@@ -99,7 +110,7 @@ function evaluate(around: Surroundings, seen: Seen): Judgement | CounterName {
 
 function first(around: Surroundings, seen: Seen): Delivery {
   const judgement = evaluate(around, seen);
-  return typeof judgement === 'string' ? drop(around, seen.slot, judgement) : settle(around, seen, judgement, false);
+  return typeof judgement === 'string' ? drop(around, seen, judgement) : settle(around, seen, judgement, false);
 }
 
 function settle(around: Surroundings, seen: Seen, judgement: Judgement, isDecided: boolean): Delivery {
@@ -125,14 +136,16 @@ function settle(around: Surroundings, seen: Seen, judgement: Judgement, isDecide
       reportClose(pinned, limits, open, nowNs);
       forget(pinned, tableKey(open));
     }
-    count(pinned, verdict.reason, chargedSlot(judgement));
+    count(pinned, verdict.reason, chargedSlot(seen));
     tell(around, seen, judgement, { kind: 'deny', reason: verdict.reason, observed: false });
-    return { kind: 'dropped', reason: verdict.reason, rejected: verdict.action === 'reject' };
+    // A reset is never answered by another.
+    const isReset = (seen.packet.tcpFlags & tcpFlag.rst) !== 0;
+    return { kind: 'dropped', reason: verdict.reason, rejected: verdict.action === 'reject' && !isReset };
   }
-  if (receiver.owner === 'remote') return drop(around, seen.slot, 'unreachable_remote');
+  if (receiver.owner === 'remote') return drop(around, seen, 'unreachable_remote');
   const refused =
     open === null ? openConnection(around, seen, judgement, isDecided) : judgedAgain(around, seen, judgement, open);
-  return refused === null ? passed : drop(around, seen.slot, refused);
+  return refused === null ? passed : drop(around, seen, refused);
 }
 
 export type Answered = { readonly outcome: 'sent' | 'stale' | 'full'; readonly delivery: Delivery };
@@ -143,9 +156,12 @@ export function answerHeld(around: Surroundings, held: HeldPacket, bytes: number
   const ifindex = endpoint?.ifindex ?? 0;
   const arrival: Arrival =
     held.hook === 'from-workload' ? { hook: held.hook, ifindex } : { hook: held.hook, ifindex, marked: held.marked };
-  const seen: Seen = { packet: held.packet, bytes, answers: false, arrival, slot: held.charged };
+  const sender = held.fromResponder ? held.slot[1] : held.slot[0];
+  const receiver = held.fromResponder ? held.slot[0] : held.slot[1];
+  const slots: Pair<number> = [sender, receiver];
+  const seen: Seen = { packet: held.packet, bytes, answers: false, arrival, slot: held.charged, slots };
   const judgement = evaluate(around, seen);
-  if (typeof judgement === 'string') return { outcome: 'stale', delivery: drop(around, held.charged, judgement) };
+  if (typeof judgement === 'string') return { outcome: 'stale', delivery: drop(around, seen, judgement) };
   const { verdict, ends } = judgement;
   let isDecided = false;
   if (isAdmitted && held.reason === 'ask' && (verdict.action === 'ask' || verdict.wait)) {
@@ -156,7 +172,7 @@ export function answerHeld(around: Surroundings, held: HeldPacket, bytes: number
         (around.pinned.endpoints.get(held.slot[side])?.generation ?? 0) === held.generation[side] &&
         verdict.asked[side] === held.rule[side],
     );
-    if (verdict.wait || !isSame) return { outcome: 'stale', delivery: drop(around, held.charged, 'punt_stale') };
+    if (verdict.wait || !isSame) return { outcome: 'stale', delivery: drop(around, seen, 'punt_stale') };
     isDecided = true;
   }
   const delivery = settle(around, seen, judgement, isDecided);

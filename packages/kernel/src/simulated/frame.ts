@@ -19,7 +19,7 @@ export const tcpFlag = { fin: 1, syn: 2, rst: 4, ack: 16 } as const;
 
 export type Parsed =
   | { readonly kind: 'packet'; readonly packet: Packet; readonly bytes: number; readonly answers: boolean }
-  | { readonly kind: 'dropped'; readonly reason: CounterName };
+  | { readonly kind: 'dropped'; readonly reason: CounterName; readonly packet: Packet | null };
 
 const ethernetBytes = 14;
 const ipv4Bytes = 20;
@@ -122,8 +122,8 @@ function writeTransport(packet: Packet, view: DataView, at: number, isIpv6: bool
   }
 }
 
-function dropped(reason: CounterName): Parsed {
-  return { kind: 'dropped', reason };
+function dropped(reason: CounterName, packet: Packet | null = null): Parsed {
+  return { kind: 'dropped', reason, packet };
 }
 
 /** The packet of a frame, or the counter under which the programs drop it. */
@@ -153,7 +153,7 @@ export function parseFrame(frame: Uint8Array): Parsed {
     acknowledgement: isTcp ? view.getUint32(transportAt + 8) : 0,
     payloadBytes: frame.length - transportAt - transportBytes(protocol),
   };
-  if (isTcp && !validTcpFlags(packet.tcpFlags)) return dropped('tcp_flags');
+  if (isTcp && !validTcpFlags(packet.tcpFlags)) return dropped('tcp_flags', packet);
   return { kind: 'packet', packet, bytes: frame.length, answers: ports.answers };
 }
 

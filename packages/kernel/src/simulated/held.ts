@@ -1,32 +1,38 @@
 /** Packets that are held for a decision: bpf/punt.h. All bounds act before the device. */
 import { limit } from '../generated/maps.ts';
 import { keyOf, reversed, tableKey, writeEvent } from './connections.ts';
-import { tell } from './events.ts';
-import { drop, takeToken, type Delivery, type Judgement, type Seen, type Surroundings } from './packet-judging.ts';
+import { drop, tell } from './events.ts';
+import { takeToken, type Delivery, type Judgement, type Seen, type Surroundings } from './packet-judging.ts';
 import { count, usageOf, type HeldPacket, type Pinned } from './state.ts';
 import type { Party } from './verdict.ts';
 
 const nsPerMs = 1_000_000n;
+
+/** A retransmission of what is held already. */
+function absorb(around: Surroundings, seen: Seen): Delivery {
+  count(around.pinned, 'punt_absorbed', seen.slot);
+  return { kind: 'dropped', reason: 'punt_absorbed', rejected: false };
+}
 
 /** Holds the packet under a fresh id, or drops it under the bound that it met. */
 export function punt(around: Surroundings, seen: Seen, judgement: Judgement): Delivery {
   const { pinned, limits, nowNs } = around;
   const { ends, verdict } = judgement;
   const { config } = pinned;
-  if (config.puntIfindex === 0) return drop(around, seen.slot, 'punt_no_device');
+  if (config.puntIfindex === 0) return drop(around, seen, 'punt_no_device');
   const key = tableKey(seen.packet);
   const pending = pinned.pendings.get(key);
   if (pending !== undefined) {
-    if (nowNs - pending.atNs < BigInt(limit.pendingMs) * nsPerMs) return drop(around, seen.slot, 'punt_absorbed');
+    if (nowNs - pending.atNs < BigInt(limit.pendingMs) * nsPerMs) return absorb(around, seen);
     releaseHeld(pinned, pending.id);
   }
   const usage = usageOf(pinned, seen.slot);
   const due = config.puntRate === 0 ? null : takeToken(usage.puntDueNs, nowNs, config.puntRate, config.puntBurst);
-  if (due === null) return drop(around, seen.slot, 'punt_rate');
+  if (due === null) return drop(around, seen, 'punt_rate');
   usage.puntDueNs = due;
   const isFull = pinned.punts.size >= limits.puntsMax || usage.punts >= limit.puntsPerEndpointMax;
   const id = around.randomId();
-  if (isFull || pinned.punts.has(id)) return drop(around, seen.slot, 'punt_full');
+  if (isFull || pinned.punts.has(id)) return drop(around, seen, 'punt_full');
   const generationOf = (party: Party): number => pinned.endpoints.get(party.slot)?.generation ?? 0;
   pinned.punts.set(id, {
     atNs: nowNs,

@@ -106,14 +106,12 @@ class Machine implements SimulatedMachine {
       // Without a program nothing carries its mark, so a forward chain of ours stops it.
       return { kind: 'unfiltered', passes: this.network.rulesets.size === 0 };
     }
-    const parsed = parseFrame(frameOf(packet));
-    if (parsed.kind === 'dropped') return { ...parsed, rejected: false };
-    return this.run(parsed.packet, parsed.bytes, parsed.answers, fullArrival(arrival));
+    return this.run(frameOf(packet), fullArrival(arrival));
   }
 
-  run(packet: Packet, bytes: number, answers: boolean, arrival: Arrival): Delivery {
-    const delivery = enforce(this.surroundings(), packet, bytes, answers, arrival);
-    if (delivery.kind === 'punted') this.device?.take(delivery.id, frameOf(packet));
+  run(frame: Uint8Array, arrival: Arrival): Delivery {
+    const delivery = enforce(this.surroundings(), parseFrame(frame), frame.length, arrival);
+    if (delivery.kind === 'punted') this.device?.take(delivery.id, frame);
     return delivery;
   }
 

@@ -1,7 +1,7 @@
 /** What the parts of the simulated datapath pass to one another while they judge one packet. */
 import type { CounterName, Limits } from '../port.ts';
 import type { Packet } from './frame.ts';
-import { count, type Pair, type Pinned, type TableConnection } from './state.ts';
+import type { Pair, Pinned, TableConnection } from './state.ts';
 import type { Judged, Party } from './verdict.ts';
 
 /** Where a packet meets the programs: leaving a workload, or on its way into one (`marked`: checked by from_workload before). */
@@ -30,6 +30,8 @@ export interface Seen {
   readonly arrival: Arrival;
   /** Slot of the interface that the packet was seen on. */
   readonly slot: number;
+  /** Slots of sender and receiver, as far as they are known by now. */
+  slots: Pair<number>;
 }
 
 export interface Judgement {
@@ -47,14 +49,8 @@ export function other(side: 0 | 1): 0 | 1 {
 }
 
 /** The endpoint that a packet is charged to: its sender, or its receiver where outside sent it. */
-export function chargedSlot(judgement: Judgement): number {
-  const sender = judgement.ends[judgement.side].slot;
-  return sender !== 0 ? sender : judgement.ends[other(judgement.side)].slot;
-}
-
-export function drop(around: Surroundings, slot: number, reason: CounterName): Delivery {
-  count(around.pinned, reason, slot);
-  return { kind: 'dropped', reason, rejected: false };
+export function chargedSlot(seen: Seen): number {
+  return seen.slots[0] !== 0 ? seen.slots[0] : seen.slots[1];
 }
 
 const nsPerSecond = 1_000_000_000n;
