@@ -12,13 +12,19 @@ import { changedPolicies, emptyPolicySet, type PolicySet } from '../resolve/poli
 import { type ResolvedRule, rulesOf, sameRule } from '../resolve/rule.ts';
 import { type NetworkChanges, Networks } from './networks.ts';
 import { endsOf, peerSetHas, type RuleEntry } from './peer-set.ts';
-import { type CidrEntry, type Group, type IdentityEntry, joinGroup, type PeerEntry } from './peer.ts';
+import { type CidrEntry, fixedPeer, type Group, joinGroup, type PeerEntry, unknownEntry } from './peer.ts';
 import { PortTables } from './port-table.ts';
 import { isSegmentGroup, RuleBook } from './rule-book.ts';
 import { Selections } from './selections.ts';
 import type { Round } from './side.ts';
 import { directions, Subject } from './subject.ts';
-import type { CidrChange, CompilerChange, CompilerUpdate, SubjectChange } from './update.ts';
+import {
+  checkedChange,
+  type CidrChange,
+  type CompilerChange,
+  type CompilerUpdate,
+  type SubjectChange,
+} from './update.ts';
 
 /** Tables for the subjects of one host, kept up to date. What it gives out stays readable; maps in it show the latest update. */
 export interface Compiler {
@@ -84,14 +90,14 @@ class IncrementalCompiler implements Compiler {
 
   /** First everything is told what changed and marks what that may touch; then what is marked is made anew. */
   update(change: CompilerChange): CompilerUpdate {
-    const identitiesSet = new Map(change.identities?.set ?? []);
-    const identitiesRemoved = this.#removeIdentities(change.identities?.removed ?? [], identitiesSet);
-    const identitiesAdded = this.#setIdentities(identitiesSet);
-    const removed = [...identitiesRemoved, ...(change.subjects?.removed ?? [])].filter((identity) =>
+    const checked = checkedChange(change, (identity) => this.#selections.identity(identity) !== undefined);
+    const identitiesRemoved = this.#removeIdentities(checked.identitiesRemoved);
+    const identitiesAdded = this.#setIdentities(checked.identitiesSet);
+    const removed = [...identitiesRemoved, ...checked.subjectsRemoved].filter((identity) =>
       this.#removeSubject(identity),
     );
-    if (change.policySet !== undefined && change.policySet !== this.#policySet) this.#setPolicySet(change.policySet);
-    for (const identity of change.subjects?.added ?? []) this.#addSubject(identity);
+    if (checked.policySet !== null && checked.policySet !== this.#policySet) this.#setPolicySet(checked.policySet);
+    for (const identity of checked.subjectsAdded) this.#addSubject(identity);
     for (const subject of this.#subjects.values()) subject.refresh(this.#policySet);
     this.#book.sweep();
     const networks = this.#networks.settle();
@@ -140,11 +146,11 @@ class IncrementalCompiler implements Compiler {
     };
   }
 
-  #removeIdentities(identities: Iterable<IdentityId>, set: ReadonlyMap<IdentityId, Labels>): (PeerId & IdentityId)[] {
+  #removeIdentities(identities: readonly IdentityId[]): (PeerId & IdentityId)[] {
     const removed: (PeerId & IdentityId)[] = [];
     for (const identity of identities) {
       const entry = this.#selections.identity(identity);
-      if (entry === undefined || set.has(identity)) continue;
+      if (entry === undefined) continue;
       this.#markPeer(entry, [entry]);
       this.#selections.removeIdentity(identity);
       removed.push(entry.peer);
@@ -170,7 +176,7 @@ class IncrementalCompiler implements Compiler {
     if (this.#subjects.has(identity)) return;
     const unknown = identity === (reservedIdentity.unknown as number);
     const entry = unknown ? unknownEntry() : this.#selections.identity(identity);
-    if (entry === undefined) throw new Error(`identity ${identity} is to be a subject and is not known`);
+    if (entry === undefined) throw new Error(`identity ${identity} was checked and is not known`);
     const subject = new Subject(entry, { unknown, tables: this.#tables, book: this.#book, policySet: this.#policySet });
     this.#subjects.set(identity, subject);
     this.#subjectOf.set(entry, subject);
@@ -290,13 +296,4 @@ function cidrChanges(changes: ReadonlyMap<PeerEntry, PeerEntry>): CidrChange[] {
     peer,
     covering: covering.peer,
   }));
-}
-
-function fixedPeer(kind: 'host' | 'world', number: number): PeerEntry {
-  return { peer: number as PeerId, kind, groups: new Set() };
-}
-
-/** The unknown workload as a subject: in no group, so that no rule speaks for it. */
-function unknownEntry(): IdentityEntry {
-  return { peer: reservedIdentity.unknown as PeerId & IdentityId, kind: 'identity', labels: {}, groups: new Set() };
 }

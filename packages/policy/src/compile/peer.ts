@@ -1,4 +1,4 @@
-import type { IdentityId, Labels, PeerId } from '../model.ts';
+import { type IdentityId, type Labels, type PeerId, reservedIdentity } from '../model.ts';
 import type { PeerSet } from './peer-set.ts';
 import type { Prefix } from '../select/prefix.ts';
 
@@ -38,4 +38,13 @@ export function joinGroup(entry: PeerEntry, group: Group): void {
 export function leaveGroup(entry: PeerEntry, group: Group): void {
   entry.groups.delete(group);
   group.members.delete(entry);
+}
+
+export function fixedPeer(kind: 'host' | 'world', number: number): PeerEntry {
+  return { peer: number as PeerId, kind, groups: new Set() };
+}
+
+/** The unknown workload as a subject: in no group, so that no rule speaks for it. */
+export function unknownEntry(): IdentityEntry {
+  return { peer: reservedIdentity.unknown as PeerId & IdentityId, kind: 'identity', labels: {}, groups: new Set() };
 }

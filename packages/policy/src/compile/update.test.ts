@@ -266,3 +266,23 @@ test('a network keeps its number while some rule names it, and only the networks
   assert.deepEqual([second!.update.cidrs, third!.update.cidrs.added], [{ added: [], removed: [] }, []]);
   assert.deepEqual(third!.update.cidrs.removed, first!.update.cidrs.added);
 });
+
+test('a wrong change is refused before it changes anything', () => {
+  const { compiler } = rulesOf([{ to: { any: true } }])[0]!;
+  const before = compiler.sizes();
+  const [fresh, stranger] = [300 as IdentityId, 301 as IdentityId];
+  const set = [[fresh, { app: 'a' }]] as const;
+  assert.throws(
+    () => compiler.update({ identities: { set }, subjects: { added: [stranger] } }),
+    /301 is to be a subject/,
+  );
+  assert.throws(
+    () => compiler.update({ identities: { set: [...set, [2 as IdentityId, {}]] } }),
+    /2 is the number of no identity/,
+  );
+  assert.throws(
+    () => compiler.update({ identities: { removed: [own] }, subjects: { added: [own] } }),
+    /256 is to be a subject/,
+  );
+  assert.deepEqual(compiler.sizes(), before);
+});

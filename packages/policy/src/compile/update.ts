@@ -1,8 +1,20 @@
-import type { CidrPeer, CompiledSubject, Direction, IdentityId, Labels, PeerId, PortTable } from '../model.ts';
+import {
+  type CidrPeer,
+  type CompiledSubject,
+  type Direction,
+  type IdentityId,
+  identityFirst,
+  identityMax,
+  type Labels,
+  type PeerId,
+  type PortTable,
+  reservedIdentity,
+} from '../model.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
 
 /** What changed for the compiler. Everything in one change takes effect together. */
 export interface CompilerChange {
+  /** All documents as they are now. */
   readonly policySet?: PolicySet;
   readonly identities?: {
     /** New identities, and known ones with other labels. */
@@ -28,6 +40,7 @@ export interface DirectionChange {
   readonly others: { readonly before: PortTable | null; readonly after: PortTable } | null;
 }
 
+/** `added` starts from nothing, also where a subject was removed and added in one change. */
 export type SubjectChange =
   | { readonly kind: 'removed'; readonly identity: IdentityId }
   | ({
@@ -46,13 +59,42 @@ export interface CidrChange extends CidrPeer {
   readonly covering: PeerId;
 }
 
+/** A change with everything that was left out filled in. */
+export interface CheckedChange {
+  readonly policySet: PolicySet | null;
+  readonly identitiesSet: ReadonlyMap<IdentityId, Labels>;
+  readonly identitiesRemoved: readonly IdentityId[];
+  readonly subjectsAdded: readonly IdentityId[];
+  readonly subjectsRemoved: readonly IdentityId[];
+}
+
+/** Finds a wrong caller before anything is changed: throws where a number is no identity's or a subject is not known. */
+export function checkedChange(change: CompilerChange, isKnown: (identity: IdentityId) => boolean): CheckedChange {
+  const identitiesSet = new Map(change.identities?.set);
+  for (const identity of identitiesSet.keys()) {
+    if (identity < identityFirst || identity > identityMax) throw new Error(`${identity} is the number of no identity`);
+  }
+  const identitiesRemoved = [...(change.identities?.removed ?? [])].filter((identity) => !identitiesSet.has(identity));
+  const gone = new Set(identitiesRemoved);
+  const subjectsAdded = [...(change.subjects?.added ?? [])];
+  for (const identity of subjectsAdded) {
+    const known = identitiesSet.has(identity) || (isKnown(identity) && !gone.has(identity));
+    if (known || identity === (reservedIdentity.unknown as number)) continue;
+    throw new Error(`identity ${identity} is to be a subject and is not known`);
+  }
+  const subjectsRemoved = [...(change.subjects?.removed ?? [])];
+  return { policySet: change.policySet ?? null, identitiesSet, identitiesRemoved, subjectsAdded, subjectsRemoved };
+}
+
 /**
  * What the tables became. To write it without a moment in which an address has a wider verdict than before and after:
  *
+ * 0. Take the addresses of identities that are gone out of the kernel.
  * 1. For each of `cidrs.added`, in each ruleset in force: copy the row of `covering`, where there is one, to `peer`.
  * 2. Write the prefixes of `cidrs.added`.
  * 3. Write the new rows: in place where `flip` is false, else as a fresh ruleset and flip to it. A fresh ruleset gets for each of
  *    `cidrs.removed` a copy of the row of `covering` too.
+ *    Rows of `cidrs.removed` stay until 4.
  * 4. Remove the prefixes of `cidrs.removed`, then their rows. Only now tell the kernel addresses of identities that are new.
  *
  * An identity must not stand behind an address in the kernel before the update that knows it is written: until then its packets

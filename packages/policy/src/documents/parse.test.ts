@@ -174,6 +174,17 @@ for (const [name, value, expected] of refusedDocuments) {
   test(`refused: ${name}`, () => assert.match(problems(value).join('\n'), expected));
 }
 
+test('a label named __proto__ is refused, not lost on the way', () => {
+  const value: unknown = JSON.parse(
+    JSON.stringify(segment({ selector: { matchLabels: { PROTO: 'x' } } })).replace('PROTO', '__proto__'),
+  );
+  assert.deepEqual(problems(value), ['spec.selector.matchLabels.__proto__: "__proto__" is no name']);
+  const field: unknown = JSON.parse(
+    '{"apiVersion":"bulkhead.dev/v1","kind":"Segment","metadata":{"name":"s"},"spec":{"selector":{},"__proto__":{}}}',
+  );
+  assert.deepEqual(problems(field), ['spec.__proto__: unknown field "__proto__"']);
+});
+
 test('no value makes the parser throw', () => {
   const kind = fc.constantFrom('Segment', 'Tier', 'Policy', 'Wall');
   const anything = fc.anything({ withNullPrototype: true });

@@ -17,6 +17,9 @@ export type ParsedDocument =
 /** Most problems that one document is refused with; whoever has more mends these first. */
 export const problemsMax = 100;
 
+/** No known field lies deeper. */
+const depthMax = 16;
+
 const notYetKinds: readonly string[] = ['Namespace', 'Wall', 'Response', 'Volume', 'View', 'Profile', 'Invariant'];
 const notYetApiVersions = ['networking.k8s.io/', 'policy.networking.k8s.io/'];
 
@@ -26,13 +29,11 @@ export function parseDocument(value: unknown, where: DocumentSource): ParsedDocu
   if (faults.length > 0) return refused(faults, value, where);
   const schema = documentSchemas[(value as { kind: DocumentKind }).kind];
   const result = schema.safeParse(value);
-  const duplicates = duplicateRuleNames(value);
-  if (result.success && duplicates.length === 0) return { kind: 'ok', document: result.data };
-  return refused(
-    [...(result.success ? [] : faultsOf(result.error.issues, schema, value)), ...duplicates],
-    value,
-    where,
-  );
+  const unseen = [...duplicateRuleNames(value), ...prototypeNames(value)];
+  if (result.success && unseen.length === 0) return { kind: 'ok', document: result.data };
+  const seen = result.success ? [] : faultsOf(result.error.issues, schema, value);
+  const seenAt = new Set(seen.map(({ path }) => pathText(path)));
+  return refused([...seen, ...unseen.filter(({ path }) => !seenAt.has(pathText(path)))], value, where);
 }
 
 /** What must be right before a schema can be chosen. */
@@ -88,6 +89,21 @@ function duplicateRuleNames(value: unknown): Fault[] {
     const path = ['spec', 'rules', index, 'name'];
     return [{ path, reason: `the name "${name}" is taken by rules[${earlier}]`, allowed: 'a name once per policy' }];
   });
+}
+
+/**
+ * zod leaves a key `__proto__` out of records without a word, and a selector without its label would select more than was written.
+ */
+function prototypeNames(value: unknown, path: readonly PropertyKey[] = []): Fault[] {
+  if (typeof value !== 'object' || value === null || path.length > depthMax) return [];
+  const faults: Fault[] = Object.hasOwn(value, '__proto__')
+    ? [{ path: [...path, '__proto__'], reason: '"__proto__" is no name' }]
+    : [];
+  for (const [key, child] of Object.entries(value)) {
+    if (typeof child !== 'object') continue;
+    faults.push(...prototypeNames(child, [...path, Array.isArray(value) ? Number(key) : key]));
+  }
+  return faults;
 }
 
 function refused(faults: readonly Fault[], value: unknown, where: DocumentSource): ParsedDocument {
