@@ -1,6 +1,7 @@
 /** Everything that attaches workloads on this host, put together: one table of the host's, one resolver, Docker, and attachments by hand. */
 import { readFileSync } from 'node:fs';
 import type { AttachContext, Attachment, AttachmentFactory, LocalEndpoint } from '../model.ts';
+import { DivergenceWatch } from '../divergence/watch.ts';
 import { HostNetwork } from '../nat/host-network.ts';
 import { ResolverListeners } from '../resolver/listeners.ts';
 import { nameTable, type NamedEndpoint, type NameTable, type PrivateName } from '../resolver/names.ts';
@@ -35,6 +36,7 @@ class Attachments implements Attachment {
   readonly #unsubscribe: () => void;
   #parts: readonly Attachment[] = [];
   #docker: DockerAttachment | null = null;
+  #divergence: DivergenceWatch | null = null;
   #names: NameTable | null = null;
   #byAddress: ReadonlyMap<string, LocalEndpoint> | null = null;
   #upstream: { readonly servers: readonly UpstreamServer[]; readonly readMs: number } = {
@@ -87,6 +89,11 @@ class Attachments implements Attachment {
       );
       this.#parts = [hand, this.#docker];
     } else await this.#hostNetwork.apply();
+    this.#divergence = new DivergenceWatch(this.#context, () => {
+      const docker = this.#docker === null ? [] : this.#docker.beliefs();
+      return docker === null ? null : [...docker, ...hand.beliefs()];
+    });
+    this.commands.set('divergence-now', () => this.#divergence!.round());
     for (const part of this.#parts) for (const [name, command] of part.commands) this.commands.set(name, command);
     this.commands.set('resolver-status', () =>
       Promise.resolve({ addresses: this.#listeners.addresses(), ...this.#resolver.counters }),
@@ -105,6 +112,7 @@ class Attachments implements Attachment {
   /** The table and the gateways stay, as the programs do: what was allowed goes on, what was denied stays denied. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#unsubscribe();
+    await this.#divergence?.[Symbol.asyncDispose]();
     for (const part of this.#parts) await part[Symbol.asyncDispose]();
     await this.#listeners[Symbol.asyncDispose]();
   }

@@ -2,6 +2,8 @@
 import { basename } from 'node:path';
 import type { AttachContext, Attachment } from '../../model.ts';
 import type { HostNetwork, HostWish } from '../../nat/host-network.ts';
+import type { Belief } from '../../divergence/watch.ts';
+import { dockerBeliefs } from './beliefs.ts';
 import { AddressBook } from './address-book.ts';
 import { Adoption } from './adoption.ts';
 import type { ContainerFacts } from './container-facts.ts';
@@ -108,8 +110,9 @@ export class DockerAttachment implements Attachment {
     return this.#watch.resync();
   }
 
-  get engineConnected(): boolean {
-    return this.#watch.connected;
+  /** What the engine believes; null until all of it was seen once. */
+  beliefs(): readonly Belief[] | null {
+    return this.#watch.synced ? dockerBeliefs(this.book, this.#driverName) : null;
   }
 
   async adopt(workload: string, mode: 'observe' | 'enforce' | 'release'): Promise<boolean> {

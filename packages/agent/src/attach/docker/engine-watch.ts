@@ -41,6 +41,8 @@ export class EngineWatch implements AsyncDisposable {
   readonly #tasks = new Map<string, { again: boolean; done: Promise<void> }>();
   #loop: Promise<void> = Promise.resolve();
   connected = false;
+  /** All of the engine was seen at least once. */
+  synced = false;
 
   constructor(options: EngineWatchOptions) {
     this.#options = options;
@@ -124,6 +126,7 @@ export class EngineWatch implements AsyncDisposable {
     const ours = [...this.#networks.values()].filter((network) => network.Driver === this.#options.driver);
     const endpoints = new Set<string>();
     for (const network of ours) for (const endpoint of await this.#bindNow(network.Id)) endpoints.add(endpoint);
+    this.synced = true;
     await this.#options.onSynced({ networks: [...this.#networks.values()], endpoints });
     this.#options.log.info({ containers: containers.length, endpoints: endpoints.size }, 'compared with the engine');
     this.#options.onChange();

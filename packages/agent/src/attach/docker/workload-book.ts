@@ -39,6 +39,9 @@ export class WorkloadBook {
     const prefix = this.workloadId('');
     return workload.startsWith(prefix) ? this.#facts.get(workload.slice(prefix.length)) : undefined;
   }
+  ungovernedBecause(facts: ContainerFacts): string | null {
+    return this.#governance(facts).because;
+  }
   workloadId(container: string): string {
     return `${this.#options.host}/docker/${container}`;
   }

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { execFile } from 'node:child_process';
 import { access } from 'node:fs/promises';
 import type { InterfaceInfo } from '@bulkhead/kernel';
+import type { Belief } from '../../divergence/watch.ts';
 import type { AttachContext, Attachment, LocalWorkload } from '../../model.ts';
 import type { HostNetwork } from '../../nat/host-network.ts';
 import { endpointPrefix } from '../../nat/ruleset.ts';
@@ -105,6 +106,16 @@ export class HandAttachment implements Attachment {
       }
     }
     if (this.#records.entries().length > 0) await this.#applyHost();
+  }
+
+  /** What was attached by command exists as long as its record does; it declares no ports. */
+  beliefs(): readonly Belief[] {
+    return this.#records.entries().map(([, record]) => {
+      const { workload, name, isolationClass } = workloadOf(this.#context.host, record);
+      const endpoints = [{ endpoint: record.endpoint, addresses: addressesOf(record) }];
+      const base = { workload, name, isolationClass, endpoints, running: true };
+      return { workload: { ...base, ungovernedBecause: null, declaredPorts: null, runtime: 'none' }, pid: null };
+    });
   }
 
   adopt(): Promise<boolean> {
