@@ -53,6 +53,7 @@ FAST int may_report(__u32 slot, enum event_kind kind, __u64 now)
   return granted;
 }
 
+/* Nobody is woken: the agent drains the ring in its own rhythm, and an interrupt per event would cost more than the event. */
 SHARED int report(const struct packet *p, const struct story *story)
 {
   if (!p || !story)
@@ -84,7 +85,7 @@ SHARED int report(const struct packet *p, const struct story *story)
   event->protocol = p->protocol;
   event->observed = story->observed;
   event->first_seen_ns = now_of(p);
-  bpf_ringbuf_submit(event, 0);
+  bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
   return 1;
 }
 
@@ -118,7 +119,7 @@ SLOW int report_close(const struct connection_key *key, struct connection *c, __
   event->tcp_state = c->state;
   event->flags = c->flags;
   event->first_seen_ns = c->first_seen_ns;
-  bpf_ringbuf_submit(event, 0);
+  bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
   count(counter_connections_closed);
   return 1;
 }

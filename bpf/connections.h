@@ -134,7 +134,7 @@ FAST __u8 *address_of(struct endpoint *endpoint, int is_ipv6)
 /* Whether one end of an entry is still what it was when the entry was judged. Outside has no word: its peers' words change for it. */
 FAST int end_is_current(const struct connection *c, __u32 side, const struct endpoint *endpoint)
 {
-  return endpoint->state == state_governed && word_of(endpoint) == c->word[side & 1];
+  return (endpoint->state == state_governed || endpoint->state == state_observed) && word_of(endpoint) == c->word[side & 1];
 }
 
 /* A packet of a known connection: its state, its clock, its counters. */

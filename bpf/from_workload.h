@@ -13,15 +13,20 @@ FAST int has_source_mac(struct __sk_buff *skb, const __u8 *mac)
   return (void *)(ethernet + 1) <= end && same_mac(ethernet->h_source, mac);
 }
 
-/* After a verdict: to a workload of this host directly, everything else (and what an observer must not disturb) by the host's stack. */
-SLOW int forward_to(struct __sk_buff *skb, struct packet *p, __u32 slot)
+/* After a verdict: to a workload of this host directly; everything else, and what an observer must not disturb, by the host's stack. */
+FAST int forward(struct __sk_buff *skb, struct packet *p, const struct endpoint *from, const struct endpoint *to, __u32 routed)
 {
-  struct endpoint *to = endpoint_at(slot);
-  if (p->fragment && !p->fragment_offset)
+  if (unlikely(p->fragment && !p->fragment_offset))
     remember_fragment(skb, p);
-  if (!to || to->state == state_observed)
+  if (!to || unlikely(routed || to->state == state_observed || from->state == state_observed))
     return to_host(skb);
   return to_endpoint(skb, p, to);
+}
+
+/* A reply to what came through the host's stack goes back through it, for the sake of its NAT. */
+FAST __u32 is_routed_reply(const struct packet *p, const struct connection *c)
+{
+  return c->flags & connection_routed && c->originator_is_high != p->source_is_high;
 }
 
 SLOW int first_from_workload(struct __sk_buff *skb, struct packet *p, __u32 begins)
@@ -30,14 +35,16 @@ SLOW int first_from_workload(struct __sk_buff *skb, struct packet *p, __u32 begi
   if (action != may_pass)
     return action;
   struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
-  if (c && c->flags & connection_routed && c->originator_is_high != p->source_is_high)
-    return to_host(skb);
-  return forward_to(skb, p, p->slot[1]);
+  struct endpoint *from = endpoint_at(p->slot[0]);
+  return from ? forward(skb, p, from, endpoint_at(p->slot[1]), c && is_routed_reply(p, c)) : TC_ACT_SHOT;
 }
 
 SLOW int report_from_workload(struct __sk_buff *skb, struct packet *p)
 {
-  return is_about_connection(skb, p) ? forward_to(skb, p, p->slot[1]) : drop(p, counter_icmp_unmatched);
+  struct endpoint *from = endpoint_at(p->slot[0]);
+  if (!from || !is_about_connection(skb, p))
+    return drop(p, counter_icmp_unmatched);
+  return forward(skb, p, from, endpoint_at(p->slot[1]), 0);
 }
 
 /* A packet of an open connection whose both ends are as they were judged. */
@@ -55,13 +62,13 @@ FAST int enforce_from_workload(struct __sk_buff *skb, struct packet *p, struct e
 {
   int result = parse(skb, p);
   if (unlikely(result == parsed_arp))
-    return arp_from_workload(skb, p);
+    return from->state == state_observed ? TC_ACT_OK : arp_from_workload(skb, p);
   if (unlikely(result != parsed))
     return drop(p, result);
   if (unlikely(!has_source_mac(skb, from->mac)))
     return drop(p, counter_spoofed);
   if (unlikely(p->icmp == icmp_neighbour))
-    return neighbour_from_workload(skb, p);
+    return from->state == state_observed ? TC_ACT_OK : neighbour_from_workload(skb, p);
   if (unlikely(!same_address(p->source, address_of(from, p->is_ipv6))))
     return drop(p, counter_spoofed);
   if (unlikely(p->icmp == icmp_reports))
@@ -82,11 +89,7 @@ FAST int enforce_from_workload(struct __sk_buff *skb, struct packet *p, struct e
   if (unlikely(use_connection(p, c) != use_pass))
     return first_from_workload(skb, p, 1);
   p->slot[1] = to_slot;
-  if (!to || unlikely(c->flags & connection_routed && side == 1))
-    return to_host(skb);
-  if (unlikely(p->fragment && !p->fragment_offset))
-    remember_fragment(skb, p);
-  return to_endpoint(skb, p, to);
+  return forward(skb, p, from, to, is_routed_reply(p, c));
 }
 
 SEC("tc")

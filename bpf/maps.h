@@ -18,7 +18,7 @@ enum limit {
   port_nodes_max = 1 << 17,
   cidrs_max = 1 << 17,
   interface_hints_max = 1 << 12,
-  peer_hints_max = 1 << 12,
+  peer_hints_max = 1 << 14,
   connections_max = 1 << 18,
   punts_max = 1 << 14,
   fragments_max = 1 << 14,

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { cidrPeerFirst } from '@bulkhead/policy';
-import { icmp, ip, protocols, tcp, tcpFlag, tcpSegment, udp, type Ends } from './frames.ts';
+import { icmp, ip, protocols, tcp, tcpFlag, tcpSegment, udp, udpDatagram, type Ends } from './frames.ts';
 import { allowAll, always, between, drained, Machine, received, type Workload } from './machine.ts';
 import { FrameSocket, run } from './sockets.ts';
 
@@ -155,8 +155,17 @@ describe('outwards', () => {
   });
 
   test('what was remembered of a network is forgotten with it', async () => {
-    machine.govern(a, { egress: new Map([[2, always('allow')], [cidrPeerFirst, always('deny')], [cidrPeerFirst + 1, always('allow')]]) });
-    const attempt = (count: number) => machine.counts({ connections_opened: count, denied: 1 - count }, () => a.link.send(udp(between(a, stranger), ++port, 53)));
+    machine.govern(a, {
+      egress: new Map([
+        [2, always('allow')],
+        [cidrPeerFirst, always('deny')],
+        [cidrPeerFirst + 1, always('allow')],
+      ]),
+    });
+    const attempt = (count: number) =>
+      machine.counts({ connections_opened: count, denied: 1 - count }, () =>
+        a.link.send(udp(between(a, stranger), ++port, 53)),
+      );
     await attempt(1);
     machine.kernel.maps.setCidrs([{ cidr: '198.51.100.0/24', peer: cidrPeerFirst }]);
     await attempt(0);
@@ -191,6 +200,17 @@ describe('outwards', () => {
       ),
     );
     assert.deepEqual(drained(a.link), []);
+  });
+
+  test('fragments leave too, of a first packet and of a later one', () => {
+    machine.govern(a, { egress: new Map([[2, always('allow')]]) });
+    const ends = between(a, stranger);
+    const datagram = udpDatagram(ends, port, 53, Buffer.alloc(2000));
+    for (const id of [port, port + 5000]) {
+      a.link.send(ip(ends, protocols.udp, datagram.subarray(0, 1400), { id, offset: 0, more: true }));
+      a.link.send(ip(ends, protocols.udp, datagram.subarray(1400), { id, offset: 1400 }));
+    }
+    assert.equal(drained(lan).length, 4);
   });
 
   test('the host itself is a peer of its own', async () => {

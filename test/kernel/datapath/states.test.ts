@@ -92,6 +92,27 @@ describe('an observed endpoint', () => {
     );
   });
 
+  test('gets its packets back as it sent them, whoever they are for', () => {
+    machine.setEndpoint(a, { state: 'observed' });
+    const frames = [
+      udp(between(a, b), port, 53),
+      udp(between(a, b, 6), port, 53),
+      udp(between(a, b), port, 53, { ttl: 1 }),
+      arp('ff:ff:ff:ff:ff:ff', a.mac, {
+        operation: 1,
+        senderMac: a.mac,
+        sender: a.ipv4,
+        targetMac: '00:00:00:00:00:00',
+        target: b.ipv4,
+      }),
+    ];
+    for (const frame of [...frames, ...frames]) {
+      const run = machine.kernel.programs.testRun('from_workload', frame, { ifindex: a.ifindex });
+      assert.equal(run.result, pass);
+      assert.deepEqual(Buffer.from(run.frame), frame);
+    }
+  });
+
   test('is reported as allowed where it is', async () => {
     machine.setEndpoint(a, { state: 'observed' });
     await machine.counts({ connections_opened: 1, observed_denied: 0 }, () =>

@@ -13,7 +13,7 @@
  * fragments: type 9, flags 0, 16384 entries, 48/16, struct{source@0 u8[16]; destination@128 u8[16]; id@256 u32; ifindex@288 u32; protocol@320 u8; padding@328 u8[7]} 48 -> struct{at_ns@0 u64; next@64 u32; source_port@96 u16; destination_port@112 u16} 16
  * interface_hints: type 2, flags 0, 4096 entries, 4/4, u32 -> u32
  * interfaces: type 1, flags 0, 4096 entries, 4/4, u32 -> u32
- * peer_hints: type 6, flags 0, 4096 entries, 4/24, u32 -> struct{address@0 u8[16]; generation@128 u32; peer@160 u32} 24
+ * peer_hints: type 6, flags 0, 16384 entries, 4/24, u32 -> struct{address@0 u8[16]; generation@128 u32; peer@160 u32} 24
  * pendings: type 1, flags 0, 16384 entries, 40/16, struct{low@0 u8[16]; high@128 u8[16]; low_port@256 u16; high_port@272 u16; protocol@288 u8; padding@296 u8[3]} 40 -> struct{at_ns@0 u64; id@64 u32; padding@96 u32} 16
  * port_nodes: type 2, flags 0, 131072 entries, 4/128, u32 -> struct{bound@0 u32[15]; padding@480 u32; next@512 u32[16]} 128
  * punts: type 1, flags 0, 16384 entries, 4/104, u32 -> struct{at_ns@0 u64; word@64 u64[2]; slot@192 u32[2]; identity@256 u32[2]; rule@320 u32[2]; generation@384 u32[2]; source@448 u8[16]; destination@576 u8[16]; source_port@704 u16; destination_port@720 u16; protocol@736 u8; reason@744 u8; from_outside@752 u8; from_responder@760 u8; outcome@768 u32; holder_slot@800 u32} 104
@@ -31,7 +31,7 @@ import {
 } from '../address.ts';
 
 /** Hash of the layout of all maps. Objects with another layout do not fit these codecs. */
-export const layout = 'b36efa2e4665280f';
+export const layout = '5d02dbc5a51b9a49';
 export const mapNames = ['addresses', 'cidr_generation', 'cidrs', 'config', 'connections', 'counters', 'endpoint_counters', 'endpoints', 'events', 'fragments', 'interface_hints', 'interfaces', 'peer_hints', 'pendings', 'port_nodes', 'punts', 'rows', 'runtime', 'schema', 'scratch', 'usage'] as const;
 export type MapName = (typeof mapNames)[number];
 
@@ -50,7 +50,7 @@ export const eventKind = { new: 1, deny: 2, drop: 3, ask: 4, close: 5 } as const
 /** `enum idle_ms` */
 export const idleMs = { tcpSynSent: 30000, tcpEstablished: 21600000, tcpClosing: 120000, tcpClosed: 4000, udpSingle: 30000, udpStream: 180000, icmp: 30000, other: 120000 } as const;
 /** `enum limit` */
-export const limit = { layoutVersion: 1, endpointsMax: 4096, addressesMax: 262144, rowsMax: 1048576, portNodesMax: 131072, cidrsMax: 131072, interfaceHintsMax: 4096, peerHintsMax: 4096, connectionsMax: 262144, puntsMax: 16384, fragmentsMax: 16384, eventsBytes: 16777216, portDepthMax: 5, extensionsMax: 6, heartbeatMaxMs: 5000, recycleIntervalMs: 1000, pendingMs: 4000, puntMs: 900000, puntsPerEndpointMax: 512, fragmentMs: 30000, refusalEventsPerSecond: 500, refusalEventsBurst: 250, connectionEventsPerSecond: 50000, connectionEventsBurst: 10000, answersPerSecond: 1000, answersBurst: 250 } as const;
+export const limit = { layoutVersion: 1, endpointsMax: 4096, addressesMax: 262144, rowsMax: 1048576, portNodesMax: 131072, cidrsMax: 131072, interfaceHintsMax: 4096, peerHintsMax: 16384, connectionsMax: 262144, puntsMax: 16384, fragmentsMax: 16384, eventsBytes: 16777216, portDepthMax: 5, extensionsMax: 6, heartbeatMaxMs: 5000, recycleIntervalMs: 1000, pendingMs: 4000, puntMs: 900000, puntsPerEndpointMax: 512, fragmentMs: 30000, refusalEventsPerSecond: 500, refusalEventsBurst: 250, connectionEventsPerSecond: 50000, connectionEventsBurst: 10000, answersPerSecond: 1000, answersBurst: 250 } as const;
 /** `enum mark` */
 export const mark = { mask: 12288, answer: 4096, workload: 8192, forwarded: 12288 } as const;
 /** `enum owner_kind` */
