@@ -1,0 +1,164 @@
+/**
+ * From the agent's records to columns. What repeats (ends with their labels, reasons, hosts) is numbered: a number is sent once with
+ * its meaning, and rows carry numbers.
+ */
+import type { FlowRecord, StoredFlow, StoredParty } from '@bulkhead/protocol';
+import type { InventoryView, WorkloadView } from '../services.ts';
+import { dictionaryMax } from './limits.ts';
+import { states, verdicts } from './messages.ts';
+import type { EndRow, FlowColumns, TextRow } from './messages.ts';
+
+export interface EncodedFlows {
+  readonly rows: number;
+  readonly columns: FlowColumns;
+  /** Meanings that the worker has not had. */
+  readonly ends: readonly EndRow[];
+  readonly texts: readonly TextRow[];
+}
+
+type Party = FlowRecord['source'];
+
+interface KnownEnd {
+  readonly number: number;
+  readonly view: WorkloadView | null;
+  readonly identity: number;
+}
+
+export class FlowEncoder {
+  readonly #inventory: InventoryView;
+  #next: number;
+  #ends = new Map<string, KnownEnd>();
+  #texts = new Map<string, number>();
+  #newEnds: EndRow[] = [];
+  #newTexts: TextRow[] = [];
+
+  constructor(inventory: InventoryView, nextNumber: number) {
+    this.#inventory = inventory;
+    this.#next = nextNumber;
+  }
+
+  encode(host: string, flows: readonly FlowRecord[]): EncodedFlows {
+    if (this.#ends.size + this.#texts.size > dictionaryMax) this.forget();
+    const columns = emptyColumns(flows.length);
+    const hostNumber = this.#text(host);
+    for (let row = 0; row < flows.length; row += 1) {
+      const flow = flows[row]!;
+      columns.host[row] = hostNumber;
+      columns.source[row] = this.#end(flow.source);
+      columns.destination[row] = this.#end(flow.destination);
+      columns.egress_reason[row] = this.#text(flow.egressReason);
+      columns.ingress_reason[row] = this.#text(flow.ingressReason);
+      columns.drop_reason[row] = flow.dropReason === null ? 0 : this.#text(flow.dropReason);
+      fillPlain(columns, row, flow);
+    }
+    const encoded = { rows: flows.length, columns, ends: this.#newEnds, texts: this.#newTexts };
+    this.#newEnds = [];
+    this.#newTexts = [];
+    return encoded;
+  }
+
+  /** A transaction failed, so its meanings may be missing: everything is numbered anew. */
+  forget(): void {
+    this.#ends = new Map();
+    this.#texts = new Map();
+  }
+
+  /** The record as listeners and searches show it. */
+  stored(host: string, flow: FlowRecord): StoredFlow {
+    return { ...flow, host, source: this.#party(flow.source), destination: this.#party(flow.destination) };
+  }
+
+  #party(party: Party): StoredParty {
+    const view = this.#view(party);
+    if (view === null) return { ...party, name: null, labels: {}, segments: [] };
+    return { ...party, name: view.name, labels: view.labels, segments: [...view.segments] };
+  }
+
+  #view({ workload }: Party): WorkloadView | null {
+    return workload === null || workload === 'host' ? null : this.#inventory.workload(workload);
+  }
+
+  #text(text: string): number {
+    const known = this.#texts.get(text);
+    if (known !== undefined) return known;
+    const number = this.#next++;
+    this.#texts.set(text, number);
+    this.#newTexts.push({ number, text });
+    return number;
+  }
+
+  #end(party: Party): number {
+    const view = this.#view(party);
+    const key = party.workload ?? `#${party.identity}`;
+    const known = this.#ends.get(key);
+    if (known !== undefined && known.identity === party.identity && sameView(known.view, view)) return known.number;
+    const number = this.#next++;
+    this.#ends.set(key, { number, view, identity: party.identity });
+    this.#newEnds.push({
+      number,
+      workload: party.workload,
+      identity: party.identity,
+      name: view?.name ?? null,
+      labels: JSON.stringify(view?.labels ?? {}),
+      segments: view === null || view.segments.length === 0 ? '' : `|${view.segments.join('|')}|`,
+    });
+    return number;
+  }
+}
+
+function sameView(a: WorkloadView | null, b: WorkloadView | null): boolean {
+  if (a === b) return true;
+  if (a === null || b === null || a.name !== b.name) return false;
+  const sameLabels = a.labels === b.labels || JSON.stringify(a.labels) === JSON.stringify(b.labels);
+  return sameLabels && (a.segments === b.segments || a.segments.join('|') === b.segments.join('|'));
+}
+
+function fillPlain(columns: FlowColumns, row: number, flow: FlowRecord): void {
+  columns.id[row] = flow.id;
+  columns.source_address[row] = flow.source.address;
+  columns.source_port[row] = flow.source.port;
+  columns.destination_address[row] = flow.destination.address;
+  columns.destination_port[row] = flow.destination.port;
+  columns.protocol[row] = flow.protocol;
+  columns.verdict[row] = verdicts.indexOf(flow.verdict);
+  columns.question[row] = flow.question ?? '';
+  columns.revision[row] = flow.revision;
+  columns.first_ms[row] = flow.firstMs;
+  columns.last_ms[row] = flow.lastMs;
+  columns.packets_out[row] = flow.packets[0];
+  columns.packets_in[row] = flow.packets[1];
+  columns.bytes_out[row] = flow.bytes[0];
+  columns.bytes_in[row] = flow.bytes[1];
+  columns.state[row] = states.indexOf(flow.state);
+}
+
+function emptyColumns(rows: number): FlowColumns {
+  const integers = (): Int32Array<ArrayBuffer> => new Int32Array(rows);
+  const numbers = (): Float64Array<ArrayBuffer> => new Float64Array(rows);
+  const texts = (): string[] => Array.from<string>({ length: rows });
+  return {
+    arrival: numbers(),
+    host: integers(),
+    id: texts(),
+    source: integers(),
+    source_address: texts(),
+    source_port: integers(),
+    destination: integers(),
+    destination_address: texts(),
+    destination_port: integers(),
+    protocol: integers(),
+    verdict: integers(),
+    egress_reason: integers(),
+    ingress_reason: integers(),
+    drop_reason: integers(),
+    question: texts(),
+    revision: numbers(),
+    first_ms: numbers(),
+    last_ms: numbers(),
+    packets_out: numbers(),
+    packets_in: numbers(),
+    bytes_out: numbers(),
+    bytes_in: numbers(),
+    state: integers(),
+  };
+}
