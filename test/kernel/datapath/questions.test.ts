@@ -178,7 +178,7 @@ describe('an answer', () => {
   test('about one packet does not carry another', async () => {
     const { punt, frame } = await ask();
     const other = tcp(between(c, b), port, 80);
-    await machine.counts({ punt_unknown: 1 }, () => {
+    await machine.counts({ punt_unknown: 2 }, () => {
       assert.equal(device.admit(punt, other, { revision: 1 }), 'stale');
       // The id is spent.
       assert.equal(device.admit(punt, frame, { revision: 1 }), 'stale');
