@@ -23,6 +23,8 @@ export interface CoreOptions {
   readonly dataDirectory: string;
   readonly nowMs: () => number;
   readonly lifetimes: CertificateLifetimes;
+  /** Hears of what failed and is tried again. */
+  readonly onFault: (error: unknown) => void;
 }
 
 export interface Core extends AsyncDisposable {
@@ -40,13 +42,13 @@ export interface Core extends AsyncDisposable {
 }
 
 /** Makes what is missing: directory, stores, authority, keys. Throws when another manager has the directory. */
-export async function openCore({ dataDirectory, nowMs, lifetimes }: CoreOptions): Promise<Core> {
+export async function openCore({ dataDirectory, nowMs, lifetimes, onFault }: CoreOptions): Promise<Core> {
   mkdirSync(dataDirectory, { recursive: true, mode: 0o700 });
   await using opened = new AsyncDisposableStack();
   opened.use(lockDirectory(dataDirectory));
   const streams = opened.use(openSqliteStreams(join(dataDirectory, 'streams.sqlite'), nowMs));
   const ledger = openSqliteLedger(join(dataDirectory, 'ledger.sqlite'));
-  const committer = opened.use(await Committer.open(ledger, nowMs));
+  const committer = opened.use(await Committer.open(ledger, nowMs, onFault));
   const presence = await Presence.open(streams, nowMs);
   const confirmedRevision = () => {
     const enrolled = [...committer.state.hosts.hosts.values()].filter((entry) => entry.revoked === null);

@@ -67,8 +67,9 @@ export async function startManagerWith(
   const nowMs = options.nowMs ?? Date.now;
   const logger = options.logger ?? pino({ level: 'silent' });
   await using opened = new AsyncDisposableStack();
+  const onFault = (error: unknown) => logger.error({ error }, 'a store failed; it is tried again');
   const { dataDirectory, lifetimes = defaultLifetimes } = options;
-  const core = opened.use(await openCore({ dataDirectory, nowMs, lifetimes }));
+  const core = opened.use(await openCore({ dataDirectory, nowMs, lifetimes, onFault }));
   const people = new People(core.committer, nowMs);
   const administratorTokenPath = join(dataDirectory, 'admin.token');
   await makeFirstAdministrator(people, administratorTokenPath);

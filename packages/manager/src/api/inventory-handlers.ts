@@ -96,8 +96,13 @@ export const enrolmentHandlers: Handlers<
   'createEnrolmentToken' | 'listEnrolmentTokens' | 'revokeEnrolmentToken' | 'getAuthority' | 'enrolHost'
 > = {
   async createEnrolmentToken({ enrolment, authority }, { by, body }) {
-    const { host, labelsAllowed, forSeconds } = body;
-    const created = await enrolment.createToken(by, { host, labelsAllowed, forMs: forSeconds * 1000 });
+    const { host, labelsAllowed, addressesAllowed, forSeconds } = body;
+    const created = await enrolment.createToken(by, {
+      host,
+      labelsAllowed,
+      addressesAllowed,
+      forMs: forSeconds * 1000,
+    });
     if (created === null) {
       return failure('busy', 'There are too many unused tokens.', {
         why: 'The limit is reached.',
@@ -178,6 +183,7 @@ function hostRecord({ presence, committer }: ApiServices, entry: HostEntry) {
     enrolledMs: entry.enrolledMs,
     revoked: entry.revoked,
     labelsAllowed: labelsOf(entry.labelsAllowed),
+    addressesAllowed: entry.addressesAllowed === null ? null : [...entry.addressesAllowed],
     certificateEndsMs: entry.certificates.at(-1)?.notAfterMs ?? null,
     connectedSinceMs,
     lastSeenMs,
@@ -194,8 +200,10 @@ function hostRecord({ presence, committer }: ApiServices, entry: HostEntry) {
   };
 }
 
-function tokenRecord({ id, host, labelsAllowed, createdMs, expiresMs, by }: EnrolmentTokenState) {
-  return { id, host, labelsAllowed: labelsOf(labelsAllowed), createdMs, expiresMs, by };
+function tokenRecord(token: EnrolmentTokenState) {
+  const { id, host, labelsAllowed, addressesAllowed, createdMs, expiresMs, by } = token;
+  const addresses = addressesAllowed === null ? null : [...addressesAllowed];
+  return { id, host, labelsAllowed: labelsOf(labelsAllowed), addressesAllowed: addresses, createdMs, expiresMs, by };
 }
 
 function labelsOf(allowed: LabelsAllowed) {

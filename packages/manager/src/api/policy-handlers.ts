@@ -1,4 +1,4 @@
-import { decide, reasonText } from '@bulkhead/policy';
+import { explain, explanationText, reasonText } from '@bulkhead/policy';
 import { documentVisible } from '../policies/scope.ts';
 import { documentOf } from '../policies/set-documents.ts';
 import { byKey, failure, inScope, notFound, ok, pageByKey } from './handler.ts';
@@ -71,12 +71,9 @@ export const policyHandlers: Handlers<
       });
     }
     const { protocol, port } = request.body;
-    const verdict = decide(services.policies.policySet(), {
-      source: source.party,
-      destination: destination.party,
-      protocol,
-      port,
-    });
+    const flow = { source: source.party, destination: destination.party, protocol, port };
+    const explanation = explain(services.policies.policySet(), flow);
+    const { verdict } = explanation;
     const side = (of: (typeof verdict)['egress']) => ({ action: of.action, reason: reasonText(of.reason) });
     return ok({
       action: verdict.action,
@@ -84,7 +81,7 @@ export const policyHandlers: Handlers<
       destination: { text: destination.text, labels: destination.labels, segments: [...destination.segments] },
       egress: side(verdict.egress),
       ingress: side(verdict.ingress),
-      lines: [],
+      lines: explanationText(explanation).split('\n'),
       revision: services.policies.revision(),
     });
   },

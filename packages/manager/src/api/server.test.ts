@@ -93,6 +93,10 @@ test('apply, wait for receipts, read back, explain, over TCP and over the socket
   });
   assert.ok(explained.kind === 'ok');
   assert.deepEqual([explained.value.action, explained.value.egress.reason], ['allow', 'application/p/r']);
+  assert.ok(
+    explained.value.lines.some((line) => line.includes('application/p/r')),
+    explained.value.lines.join('\n'),
+  );
   const denied = await person.explain({
     body: { source: { workload: 'db' }, destination: { workload: 'web' }, port: 80 },
   });

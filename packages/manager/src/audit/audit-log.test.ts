@@ -16,7 +16,7 @@ async function withCore(
   body: (core: Core, directory: string, open: () => Promise<Core>) => Promise<void>,
 ): Promise<void> {
   const dataDirectory = mkdtempSync(join(tmpdir(), 'bulkhead-audit-'));
-  const open = () => openCore({ dataDirectory, nowMs: Date.now, lifetimes: defaultLifetimes });
+  const open = () => openCore({ dataDirectory, nowMs: Date.now, lifetimes: defaultLifetimes, onFault: assert.ifError });
   const core = await open();
   try {
     await body(core, dataDirectory, open);

@@ -66,7 +66,12 @@ function eventOf(command: Command): Omit<AuditEvent, 'actor'> {
       return {
         action: 'host.enrolled',
         subject: command.host,
-        details: { token: command.token, certificate: command.certificate, labelsAllowed: command.labelsAllowed },
+        details: {
+          token: command.token,
+          certificate: command.certificate,
+          labelsAllowed: command.labelsAllowed,
+          addressesAllowed: command.addressesAllowed,
+        },
       };
     case 'host-renewed':
       return { action: 'host.renewed', subject: command.host, details: { certificate: command.certificate } };

@@ -3,7 +3,7 @@ import { hostName } from '@bulkhead/protocol';
 import { newSecret, secretMatches } from './secrets.ts';
 import type { Authority } from './authority.ts';
 import type { Committer, Proposed } from '../store/committer.ts';
-import type { EnrolmentTokenState, LabelsAllowed } from '../store/commands.ts';
+import type { AddressesAllowed, EnrolmentTokenState, LabelsAllowed } from '../store/commands.ts';
 import type { State } from '../store/state.ts';
 
 /** Most tokens that wait to be used. */
@@ -27,7 +27,12 @@ export class Enrolment {
   /** The secret is in the result and nowhere else. Null when too many tokens wait. */
   async createToken(
     by: string,
-    options: { readonly host: string | null; readonly labelsAllowed: LabelsAllowed; readonly forMs: number },
+    options: {
+      readonly host: string | null;
+      readonly labelsAllowed: LabelsAllowed;
+      readonly addressesAllowed?: AddressesAllowed;
+      readonly forMs: number;
+    },
   ): Promise<{ readonly token: EnrolmentTokenState; readonly secret: string } | null> {
     const { id, secret, secretHash } = newSecret();
     const createdMs = this.#nowMs();
@@ -36,6 +41,7 @@ export class Enrolment {
       secretHash,
       host: options.host,
       labelsAllowed: options.labelsAllowed,
+      addressesAllowed: options.addressesAllowed ?? null,
       createdMs,
       expiresMs: createdMs + options.forMs,
       by,
@@ -71,10 +77,10 @@ export class Enrolment {
     const committed = await this.#committer.commit(`host/${host}`, (state): Proposed<EnrolResult> => {
       const refusal = this.#refusal(state, host, token);
       if (refusal !== null) return { commands: [], result: refusal };
-      const { labelsAllowed } = state.hosts.tokens.get(token.id)!;
+      const { labelsAllowed, addressesAllowed } = state.hosts.tokens.get(token.id)!;
       const { certificate, pem } = result.issued;
       return {
-        commands: [{ kind: 'host-enrolled', host, token: token.id, certificate, labelsAllowed }],
+        commands: [{ kind: 'host-enrolled', host, token: token.id, certificate, labelsAllowed, addressesAllowed }],
         result: { kind: 'enrolled', certificatePem: pem },
       };
     });

@@ -1,5 +1,5 @@
 /** Enrolled hosts and one-time tokens as the ledger left them. */
-import type { EnrolmentTokenState, HostCertificate, LabelsAllowed } from '../store/commands.ts';
+import type { AddressesAllowed, EnrolmentTokenState, HostCertificate, LabelsAllowed } from '../store/commands.ts';
 
 /** Certificates of one host that are honoured at a time: the present one, and the ones before while they last. */
 export const certificatesMax = 4;
@@ -8,6 +8,7 @@ export interface HostEntry {
   readonly host: string;
   readonly enrolledMs: number;
   readonly labelsAllowed: LabelsAllowed;
+  readonly addressesAllowed: AddressesAllowed;
   /** Empty when revoked. */
   readonly certificates: readonly HostCertificate[];
   readonly revoked: { readonly atMs: number; readonly because: string; readonly by: string } | null;
@@ -29,6 +30,7 @@ export function enrolHost(
     readonly token: string;
     readonly certificate: HostCertificate;
     readonly labelsAllowed: LabelsAllowed;
+    readonly addressesAllowed: AddressesAllowed;
   },
   atMs: number,
 ): void {
@@ -37,6 +39,7 @@ export function enrolHost(
     host: command.host,
     enrolledMs: atMs,
     labelsAllowed: command.labelsAllowed,
+    addressesAllowed: command.addressesAllowed,
     certificates: [command.certificate],
     revoked: null,
   });

@@ -100,7 +100,7 @@ export class Inventory implements InventoryView {
     const problems: string[] = [];
     const accepted: Omit<InventoryEntry, 'identity'>[] = [];
     for (const workload of report.set) {
-      const judged = judgeReport(host, workload, enrolled.labelsAllowed, state.inventory, this.#policy.labelFault);
+      const judged = judgeReport(enrolled, workload, state.inventory, this.#policy.labelFault);
       if (judged.kind === 'foreign') problems.push(judged.why);
       else accepted.push({ report: workload, host, ...judged.accepted });
     }

@@ -1,8 +1,10 @@
 /** What a host says about its workloads, and what of it is taken. A host speaks only for itself. */
 import { factPrefix } from '@bulkhead/policy';
+import { claimedAddress } from './addresses.ts';
 import type { Labels } from '@bulkhead/policy';
 import type { WorkloadReport } from '@bulkhead/protocol';
 import type { LabelsAllowed } from '../store/commands.ts';
+import type { HostEntry } from '../hosts/hosts-state.ts';
 import type { InventoryState } from './inventory-state.ts';
 
 export interface AcceptedReport {
@@ -21,33 +23,39 @@ export const labelsMax = 128;
 
 /** `labelFault` says what is wrong with a key and value as labels, null when nothing is. */
 export function judgeReport(
-  host: string,
+  host: Pick<HostEntry, 'host' | 'labelsAllowed' | 'addressesAllowed'>,
   report: WorkloadReport,
-  allowed: LabelsAllowed,
   state: InventoryState,
   labelFault: (key: string, value: string) => string | null,
 ): Judged {
-  if (!report.workload.startsWith(`${host}/`)) {
-    return { kind: 'foreign', why: `host ${host} may not report workload ${report.workload}` };
+  if (!report.workload.startsWith(`${host.host}/`)) {
+    return { kind: 'foreign', why: `host ${host.host} may not report workload ${report.workload}` };
   }
   const problems: string[] = [];
   const labels: Record<string, string> = {};
   for (const [key, value] of Object.entries(report.labels).slice(0, labelsMax)) {
-    const fault = claimFault(key, value, allowed) ?? labelFault(key, value);
+    const fault = claimFault(key, value, host.labelsAllowed) ?? labelFault(key, value);
     if (fault === null) labels[key] = value;
     else problems.push(`label ${key}: ${fault}`);
   }
   const excess = Object.keys(report.labels).length - labelsMax;
   if (excess > 0) problems.push(`${excess} labels beyond the first ${labelsMax} were not taken`);
   const addresses: string[] = [];
-  for (const address of report.endpoints.flatMap((endpoint) => endpoint.addresses)) {
+  for (const text of report.endpoints.flatMap((endpoint) => endpoint.addresses)) {
+    const claimed = claimedAddress(text, host.addressesAllowed);
+    if (claimed.kind === 'local') continue;
+    if (claimed.kind === 'refused') {
+      problems.push(`address ${text}: ${claimed.why}`);
+      continue;
+    }
+    const { address } = claimed;
     const holder = state.addresses.get(address);
     // Only across hosts: a host may move an address between its own workloads in one report.
-    const foreign = holder !== undefined && !holder.startsWith(`${host}/`);
+    const foreign = holder !== undefined && !holder.startsWith(`${host.host}/`);
     if (foreign) problems.push(`address ${address}: held by ${holder}`);
     else addresses.push(address);
   }
-  return { kind: 'accepted', accepted: { labels: { ...labels, ...facts(host, report) }, addresses, problems } };
+  return { kind: 'accepted', accepted: { labels: { ...labels, ...facts(host.host, report) }, addresses, problems } };
 }
 
 /** Facts come from what was measured, and always win over claims. */

@@ -160,7 +160,8 @@ export class LinkServer implements AsyncDisposable {
 
   #onCommit(commands: Parameters<Parameters<LinkServices['committer']['onCommit']>[0]>[1]['commands']): void {
     for (const command of commands) {
-      if (command.kind === 'host-revoked') {
+      if (command.kind === 'host-revoked' || command.kind === 'host-enrolled') {
+        // Its certificates from before do not count any more.
         for (const connection of this.#all) if (connection.host === command.host) connection.cut();
       } else if (command.kind === 'enforcement') {
         for (const connection of this.#ready.values())

@@ -14,7 +14,7 @@ const author: Actor = { name: 'ann', role: 'author', scope: null };
 
 async function withCore(body: (core: Core, reopen: () => Promise<Core>) => Promise<void>): Promise<void> {
   const dataDirectory = mkdtempSync(join(tmpdir(), 'bulkhead-policies-'));
-  const open = () => openCore({ dataDirectory, nowMs: Date.now, lifetimes: defaultLifetimes });
+  const open = () => openCore({ dataDirectory, nowMs: Date.now, lifetimes: defaultLifetimes, onFault: assert.ifError });
   let core = await open();
   try {
     await body(core, async () => {

@@ -47,6 +47,7 @@ export type Command =
       readonly token: string;
       readonly certificate: HostCertificate;
       readonly labelsAllowed: LabelsAllowed;
+      readonly addressesAllowed: AddressesAllowed;
     }
   | { readonly kind: 'host-renewed'; readonly host: string; readonly certificate: HostCertificate }
   | { readonly kind: 'host-revoked'; readonly host: string; readonly because: string }
@@ -57,6 +58,9 @@ export type Command =
 
 /** Which claimed labels a host may assert: key → values, `*` for any value. Null: any label. */
 export type LabelsAllowed = Readonly<Record<string, readonly string[]>> | null;
+
+/** Networks (CIDR) in which a host's workloads may have addresses. Null: any. */
+export type AddressesAllowed = readonly string[] | null;
 
 export interface HostCertificate {
   /** Hexadecimal, as in the certificate. */
@@ -71,6 +75,7 @@ export interface EnrolmentTokenState {
   /** The only host that may use it; null: any new one. */
   readonly host: string | null;
   readonly labelsAllowed: LabelsAllowed;
+  readonly addressesAllowed: AddressesAllowed;
   readonly createdMs: number;
   readonly expiresMs: number;
   readonly by: string;

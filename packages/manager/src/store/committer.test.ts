@@ -12,14 +12,23 @@ const directory = mkdtempSync(join(tmpdir(), 'bulkhead-committer-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
 
 function tokenCommand(id: string) {
-  const token = { id, secretHash: '', host: null, labelsAllowed: null, createdMs: 0, expiresMs: 1, by: 'x' };
+  const token = {
+    id,
+    secretHash: '',
+    host: null,
+    labelsAllowed: null,
+    addressesAllowed: null,
+    createdMs: 0,
+    expiresMs: 1,
+    by: 'x',
+  };
   return { kind: 'enrolment-token-created', token } as const;
 }
 
 test('two managers on one ledger: each proposal sees what the other’s did, none is lost or done twice', async () => {
   const path = join(directory, 'two.sqlite');
-  await using one = await Committer.open(openSqliteLedger(path), () => 1);
-  await using two = await Committer.open(openSqliteLedger(path), () => 1);
+  await using one = await Committer.open(openSqliteLedger(path), () => 1, assert.ifError);
+  await using two = await Committer.open(openSqliteLedger(path), () => 1, assert.ifError);
   const claims = Array.from({ length: 60 }, (_, i) => {
     const committer = i % 2 === 0 ? one : two;
     // Three want each name; the ledger gives it to one of them.
@@ -54,7 +63,7 @@ test('a failed append leaves the state as the ledger has it, and the next propos
     },
     [Symbol.asyncDispose]: () => ledger[Symbol.asyncDispose](),
   };
-  await using committer = await Committer.open(failing, () => 1);
+  await using committer = await Committer.open(failing, () => 1, assert.ifError);
   const create = (id: string) => committer.commit('x', () => ({ commands: [tokenCommand(id)], result: null }));
   await assert.rejects(create('a'), /no space/);
   assert.equal(committer.state.hosts.tokens.size, 0);
@@ -64,7 +73,11 @@ test('a failed append leaves the state as the ledger has it, and the next propos
 });
 
 test('a state comes back from its snapshot as it was', async () => {
-  await using committer = await Committer.open(openSqliteLedger(join(directory, 'snapshot.sqlite')), () => 5);
+  await using committer = await Committer.open(
+    openSqliteLedger(join(directory, 'snapshot.sqlite')),
+    () => 5,
+    assert.ifError,
+  );
   await committer.commit('x', () => ({
     commands: [
       tokenCommand('t'),

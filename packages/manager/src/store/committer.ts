@@ -45,23 +45,30 @@ export type CommitListener = (sequence: number, batch: Batch) => void;
 export class Committer implements AsyncDisposable {
   readonly #ledger: Ledger;
   readonly #nowMs: () => number;
+  readonly #onFault: (error: unknown) => void;
   readonly #listeners = new Set<CommitListener>();
   readonly #queue: (() => Promise<void>)[] = [];
   #state: State;
   #running: Promise<void> | null = null;
   #snapshotSequence: number;
 
-  private constructor(ledger: Ledger, nowMs: () => number, state: State) {
+  private constructor(ledger: Ledger, nowMs: () => number, onFault: (error: unknown) => void, state: State) {
     this.#ledger = ledger;
     this.#nowMs = nowMs;
+    this.#onFault = onFault;
     this.#state = state;
     this.#snapshotSequence = state.revision;
   }
 
-  /** Reads the snapshot and what came after it. */
-  static async open(ledger: Ledger, nowMs: () => number): Promise<Committer> {
+  /** Reads the snapshot and what came after it. `onFault` hears of snapshots that could not be written. */
+  static async open(ledger: Ledger, nowMs: () => number, onFault: (error: unknown) => void): Promise<Committer> {
     const snapshot = await ledger.snapshot();
-    const committer = new Committer(ledger, nowMs, snapshot === null ? emptyState() : decodeState(snapshot.data));
+    const committer = new Committer(
+      ledger,
+      nowMs,
+      onFault,
+      snapshot === null ? emptyState() : decodeState(snapshot.data),
+    );
     await committer.#catchUp();
     return committer;
   }
@@ -104,6 +111,8 @@ export class Committer implements AsyncDisposable {
       const next = this.#queue.shift();
       if (next === undefined) break;
       await next();
+      // Whoever waited has the answer; a snapshot that fails is tried again after the next batch.
+      await this.#snapshotWhenDue().catch(this.#onFault);
     }
     this.#running = null;
   }
@@ -123,7 +132,6 @@ export class Committer implements AsyncDisposable {
       }
       if (appended.kind === 'appended') {
         this.#apply(appended.sequence, batch);
-        await this.#snapshotWhenDue();
         return { result: proposed.result, revision: appended.sequence };
       }
       await this.#catchUp();
@@ -140,12 +148,10 @@ export class Committer implements AsyncDisposable {
     for (;;) {
       const read = await this.#ledger.read(this.#state.revision, readMax);
       if (read.kind === 'compacted') {
-        const snapshot = await this.#ledger.snapshot();
-        if (snapshot === null || snapshot.sequence <= this.#state.revision) {
-          throw new Error(`The ledger begins at ${read.horizon} and has no snapshot for what was before.`);
-        }
-        this.#state = decodeState(snapshot.data);
-        continue;
+        // The listeners cannot be told of batches that are gone: a new start reads the snapshot.
+        throw new Error(
+          `The ledger begins at ${read.horizon}, and this manager knows it up to ${this.#state.revision} only.`,
+        );
       }
       if (read.entries.length === 0) return;
       for (const entry of read.entries) this.#apply(entry.sequence, decodeBatch(entry.batch));

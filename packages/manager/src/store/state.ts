@@ -116,8 +116,11 @@ function applyCommand(state: State, revision: number, batch: Batch, command: Com
       state.enforcement = { on: command.on, because: command.because, by, atMs };
       return;
     case 'adoption':
-      if (command.mode === 'release') state.adoptions.delete(command.workload);
-      else state.adoptions.set(command.workload, command.mode);
+      for (const [workload, mode] of state.adoptions) {
+        if (mode === 'release' && !state.inventory.workloads.has(workload)) state.adoptions.delete(workload);
+      }
+      // A release is kept too: a host that is away must hear of it when it comes back.
+      state.adoptions.set(command.workload, command.mode);
       return;
   }
 }

@@ -1,4 +1,5 @@
 /** A core with a link server on a free port and memory services, in a directory of its own. */
+import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,7 +30,9 @@ export async function linkFixture(options: Partial<CoreOptions> = {}): Promise<L
   const dataDirectory = options.dataDirectory ?? mkdtempSync(join(tmpdir(), 'bulkhead-link-'));
   if (options.dataDirectory === undefined) made.defer(() => rmSync(dataDirectory, { recursive: true, force: true }));
   const nowMs = options.nowMs ?? Date.now;
-  const core = made.use(await openCore({ dataDirectory, nowMs, lifetimes: options.lifetimes ?? defaultLifetimes }));
+  const core = made.use(
+    await openCore({ dataDirectory, nowMs, lifetimes: options.lifetimes ?? defaultLifetimes, onFault: assert.ifError }),
+  );
   const questions = memoryQuestions();
   const flows = memoryFlows();
   const server = await core.authority.issueServer([]);

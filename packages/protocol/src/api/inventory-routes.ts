@@ -1,4 +1,5 @@
 /** Workloads, identities, hosts and their enrolment. */
+import { parsePrefix } from '@bulkhead/policy';
 import { z } from 'zod';
 import { hostName } from '../enrolment.ts';
 import { receiptMessage, workloadReport } from '../link.ts';
@@ -26,11 +27,18 @@ export const workloadRecord = z.strictObject({
 /** Key → values that the host may assert, `*` for any value; null: any label. */
 export const labelsAllowed = z.record(z.string().max(317), z.array(z.string().max(512)).max(1000)).nullable();
 
+/** Networks in which the host's workloads may have addresses; null: any. */
+export const addressesAllowed = z
+  .array(z.string().refine((text) => parsePrefix(text).kind === 'prefix', 'a network such as 10.0.0.0/8 or fd00::/8'))
+  .max(1000)
+  .nullable();
+
 export const hostRecord = z.strictObject({
   host: z.string(),
   enrolledMs: z.number(),
   revoked: z.strictObject({ atMs: z.number(), because: z.string(), by: z.string() }).nullable(),
   labelsAllowed,
+  addressesAllowed,
   certificateEndsMs: z.number().nullable(),
   connectedSinceMs: z.number().nullable(),
   lastSeenMs: z.number().nullable(),
@@ -53,6 +61,7 @@ const enrolmentToken = z.strictObject({
   id: z.string(),
   host: z.string().nullable(),
   labelsAllowed,
+  addressesAllowed,
   createdMs: z.number(),
   expiresMs: z.number(),
   by: z.string(),
@@ -156,6 +165,7 @@ export const inventoryRoutes = {
       /** Only this host may use it, and it may replace the enrolment that the host has. */
       host: hostName.nullable().default(null),
       labelsAllowed: labelsAllowed.default(null),
+      addressesAllowed: addressesAllowed.default(null),
       forSeconds: z.int().min(10).max(enrolmentSecondsMax).default(3600),
     }),
     response: z.strictObject({ ...enrolmentToken.shape, token: z.string() }),
