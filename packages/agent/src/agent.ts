@@ -146,7 +146,7 @@ class RunningAgent implements Agent {
       connectionsPerEndpoint: options.connectionsPerEndpoint ?? connectionsPerEndpointDefault,
       onReceipt: (body) => void this.#link?.send({ type: 'receipt', body }),
       onApplied: () => this.#onApplied(),
-      setRevision: () => this.#setConfig(),
+      setRevision: () => this.#tellRevision(),
     });
     stack.defer(() => this.#core.reconciler.close());
     const { store, rules, parties, registry } = this.#core;
@@ -240,6 +240,16 @@ class RunningAgent implements Agent {
     this.#revisionSet = revision;
   }
 
+  /** What fails is tried again with the next heartbeat. */
+  #tellRevision(): void {
+    try {
+      this.#setConfig();
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      this.#options.log.warn({ error: error.message }, 'the programs could not be told the revision');
+    }
+  }
+
   #observe(stack: AsyncDisposableStack): void {
     const { kernel, log, bootId } = this.#options;
     const { parties, rules } = this.#core;
@@ -287,6 +297,7 @@ class RunningAgent implements Agent {
     };
     const beat = guarded('tell the programs that the agent lives', () => {
       kernel.maps.heartbeat();
+      this.#setConfig();
       this.#epochMs = this.#clock.nowMs() - Number(kernel.nowNs()) / 1e6;
     });
     beat();

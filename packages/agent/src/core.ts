@@ -32,7 +32,8 @@ export interface CoreOptions {
   readonly onReceipt: (receipt: ReceiptMessage) => void;
   /** After every pass. */
   readonly onApplied: () => void;
-  readonly setRevision: (revision: number) => void;
+  /** The store's revision is in force. */
+  readonly setRevision: () => void;
 }
 
 export class Core {
@@ -182,12 +183,14 @@ export class Core {
 
   #onApplied(outcome: Outcome): void {
     const { kernel, clock, onReceipt, onApplied, setRevision } = this.#options;
-    const { revision, auditHead } = this.store;
-    setRevision(revision);
+    const before = this.#receipt;
+    // A pass that did not settle enforces nothing new: the receipt stays with the revision that was.
+    const revision = outcome.isSettled ? this.store.revision : (before?.revision ?? 0);
+    const { auditHead } = this.store;
+    if (outcome.isSettled) setRevision();
     const failed = [...this.#refusedRevision, ...new Set(outcome.failed)]
       .slice(0, 100)
       .map((text) => text.slice(0, 1024));
-    const before = this.#receipt;
     const isNews = before?.revision !== revision || before.failed.join('\n') !== failed.join('\n');
     const enforcedMs =
       before?.revision === revision ? before.enforcedMs : Number(kernel.nowNs() - this.#arrivedNs) / 1e6;

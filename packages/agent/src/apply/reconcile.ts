@@ -29,7 +29,8 @@ const readPeriodMs = 60_000;
 const tablesUnusedMax = 20_000;
 
 export interface Outcome {
-  /** The pass as a whole brought the kernel to the desired state, but for what `failed` lists. */
+  /** The kernel was brought to the desired state and read back, but for what `failed` lists, which is denied. Else: what was before may still be. */
+  readonly isSettled: boolean;
   readonly failed: readonly string[];
   readonly operations: number;
   readonly rows: number;
@@ -94,7 +95,8 @@ export class Reconciler {
   /** One pass, at once. Never throws for the environment's failures: they are in the outcome. */
   reconcileNow(): Outcome {
     this.#isScheduled = false;
-    let unsettled: readonly string[] = [];
+    let unsettled: readonly string[] = ['more was to be done than one pass may do'];
+    let isSettled = false;
     let operations = 0;
     let garbage: readonly Operation[] = [];
     try {
@@ -107,6 +109,7 @@ export class Reconciler {
           continue;
         }
         unsettled = this.#finish(made);
+        isSettled = unsettled.length === 0;
         garbage = made.garbage;
         break;
       }
@@ -118,7 +121,7 @@ export class Reconciler {
     const failed = [...new Set([...this.#refusedTexts, ...unsettled])];
     this.#scheduleRetry(failed.length > 0);
     const { mirror } = this.#target;
-    const outcome = { failed, operations, rows: mirror.rowCount, endpoints: mirror.endpoints.size };
+    const outcome = { isSettled, failed, operations, rows: mirror.rowCount, endpoints: mirror.endpoints.size };
     if (failed.length > 0)
       this.#options.log.warn({ failed: failed.slice(0, 10), count: failed.length }, 'not everything could be applied');
     this.#options.onApplied(outcome);

@@ -21,6 +21,8 @@ export interface AttachmentsOptions {
 export const attachmentsDefaults: AttachmentsOptions = { docker: dockerDefaults, resolvConf: '/etc/resolv.conf' };
 
 const resolvConfMs = 10_000;
+/** How often the host's table is looked for: a restarted firewall service flushes all tables, ours with them. */
+const verifyMs = 10_000;
 
 export function attachments(options: AttachmentsOptions = attachmentsDefaults): AttachmentFactory {
   return (context) => Attachments.open(context, options);
@@ -36,6 +38,7 @@ class Attachments implements Attachment {
   readonly #unsubscribe: () => void;
   #parts: readonly Attachment[] = [];
   #docker: DockerAttachment | null = null;
+  #timer: NodeJS.Timeout | null = null;
   #divergence: DivergenceWatch | null = null;
   #names: NameTable | null = null;
   #byAddress: ReadonlyMap<string, LocalEndpoint> | null = null;
@@ -88,7 +91,9 @@ class Attachments implements Attachment {
         this.#forgetNames(),
       );
       this.#parts = [hand, this.#docker];
-    } else await this.#hostNetwork.apply();
+    } else await this.#hostNetwork.verify();
+    this.#timer = setInterval(() => void this.#verifyHost(), verifyMs);
+    this.#timer.unref();
     this.#divergence = new DivergenceWatch(this.#context, () => {
       const docker = this.#docker === null ? [] : this.#docker.beliefs();
       return docker === null ? null : [...docker, ...hand.beliefs()];
@@ -111,10 +116,19 @@ class Attachments implements Attachment {
 
   /** The table and the gateways stay, as the programs do: what was allowed goes on, what was denied stays denied. */
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#timer !== null) clearInterval(this.#timer);
     this.#unsubscribe();
     await this.#divergence?.[Symbol.asyncDispose]();
     for (const part of this.#parts) await part[Symbol.asyncDispose]();
     await this.#listeners[Symbol.asyncDispose]();
+  }
+
+  async #verifyHost(): Promise<void> {
+    try {
+      await this.#hostNetwork.verify();
+    } catch (error) {
+      this.#context.log.error({ error: String(error) }, 'the host’s table could not be verified');
+    }
   }
 
   #forgetNames(): void {

@@ -29,7 +29,8 @@ export class HostNetwork {
   readonly #gateways = new Set<string>();
   #running: Promise<void> = Promise.resolve();
   #queued: Promise<void> | null = null;
-  #applied = '';
+  #applied: string | null = null;
+  #toVerify = true;
 
   constructor(options: HostNetworkOptions) {
     this.#options = options;
@@ -38,15 +39,20 @@ export class HostNetwork {
   /** Replaces what `owner` wants. Rejects with KernelError where the kernel refused; the next call tries all of it again. */
   set(owner: string, wish: HostWish): Promise<void> {
     this.#wishes.set(owner, wish);
-    return this.apply();
+    return this.#soon();
   }
 
   networks(): readonly NatNetwork[] {
     return [...this.#wishes.values()].flatMap((wish) => wish.networks);
   }
 
-  /** Also used when somebody else (an engine that starts, an administrator) may have changed the host's tables. */
-  apply(): Promise<void> {
+  /** Also looks whether somebody else (an engine that starts, an administrator) changed the host's tables, and repairs them. */
+  verify(): Promise<void> {
+    this.#toVerify = true;
+    return this.#soon();
+  }
+
+  #soon(): Promise<void> {
     // One is running, one waits: the waiting one sees every change made before it begins.
     this.#queued ??= this.#running
       .catch(() => undefined)
@@ -69,11 +75,19 @@ export class HostNetwork {
     await this.#applyGateways(tables.networks);
     await this.#applyForwarding(tables.networks);
     const text = hostRuleset(tables);
-    if (text !== this.#applied || (await routes.ruleset(tableName)) === null) {
+    const verify = this.#toVerify;
+    if (verify && (await routes.ruleset(tableName)) === null) {
+      if (this.#applied !== null) log.error('the host’s table was removed by somebody else: made again');
+      this.#applied = null;
+    }
+    if (text !== this.#applied) {
+      this.#applied = null;
       await routes.setRuleset(tableName, text);
       this.#applied = text;
     }
+    if (!verify) return;
     await acceptInDockerUser(log);
+    this.#toVerify = false;
   }
 
   /** On `lo`, since no interface of the host is the network: each endpoint is alone on its link. */

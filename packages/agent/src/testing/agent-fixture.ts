@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  KernelError,
   createSimulatedMachine,
   packetOf,
   type FailureOptions,
@@ -48,8 +49,15 @@ export class AgentFixture implements AsyncDisposable {
 
   static async start(options: ConstructorParameters<typeof AgentFixture>[0] = {}): Promise<AgentFixture> {
     const fixture = new AgentFixture(options);
-    await fixture.startAgent();
-    return fixture;
+    for (;;) {
+      try {
+        await fixture.startAgent();
+        return fixture;
+      } catch (error) {
+        // An injected failure: whoever supervises the process starts it again.
+        if (!(error instanceof KernelError)) throw error;
+      }
+    }
   }
 
   get agent(): Agent {

@@ -149,7 +149,7 @@ export class DockerAttachment implements Attachment {
     }
     await this.#forgetOrphans(seen);
     // An engine that has just started may have made its own rules anew.
-    await this.#hostNetwork.apply();
+    await this.#hostNetwork.verify();
   }
 
   /** Endpoints, addresses and pools that the engine asked for and never wrote down. */

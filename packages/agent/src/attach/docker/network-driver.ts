@@ -132,6 +132,8 @@ export class NetworkDriver {
       const endpoint = this.#known(request.EndpointID);
       const names = interfaceNames(endpoint.endpoint);
       const joined = { ...endpoint, sandbox: request.SandboxKey, interfaceName: names.host };
+      // A former attempt was cut short: what it left is in the way.
+      if (endpoint.interfaceName !== null) await this.#disconnect(endpoint);
       this.#storeEndpoint(joined);
       try {
         await this.#connect(joined, network, names);
@@ -168,7 +170,10 @@ export class NetworkDriver {
         .filter((other) => other.endpoint !== endpoint.endpoint)
         .flatMap((other) => other.published);
       const published = await assignPorts(bindings, taken, this.#options.portIsFree, this.#options.nowMs() % 16_384);
+      const unchanged = endpoint.published.length === 0 && published.length === 0;
       this.#storeEndpoint({ ...this.#known(request.EndpointID), published: [...published], exposed });
+      // Most containers publish nothing: the host's table stays as it is.
+      if (unchanged) return {};
       try {
         await this.#options.applyHost();
       } catch (error) {
@@ -224,8 +229,6 @@ export class NetworkDriver {
 
   async #connect(endpoint: EndpointRecord, network: NetworkRecord, names: InterfaceNames): Promise<void> {
     const { routes } = this.#options;
-    // What a former attempt, cut short, may have left.
-    await routes.deleteInterface(names.host);
     const made = await routes.createVeth({
       name: names.host,
       peer: names.peer,
@@ -237,9 +240,12 @@ export class NetworkDriver {
     // Published on a loopback address, its packets come back from the endpoint to 127.0.0.1; the table drops all others of that kind.
     await routes.setSysctl(`net/ipv4/conf/${names.host}/route_localnet`, '1');
     if (endpoint.ipv6 !== null) await routes.setAddress(names.host, hostLinkLocal);
-    await routes.setUp(names.host, true);
-    for (const address of [endpoint.ipv4, endpoint.ipv6])
-      if (address !== null) await routes.setRoute(hostNetwork(address), names.host);
+    const addresses = [endpoint.ipv4, endpoint.ipv6].filter((address) => address !== null);
+    // Asked for in one turn, in this order: one process does it all.
+    await Promise.all([
+      routes.setUp(names.host, true),
+      ...addresses.map((address) => routes.setRoute(hostNetwork(address), names.host)),
+    ]);
   }
 
   async #register(endpoint: EndpointRecord, network: NetworkRecord, ifindex: number): Promise<void> {
