@@ -1,6 +1,7 @@
 import type { PortRange, PortTable, SideVerdict } from '../model.ts';
 import type { PortSpan } from '../resolve/rule.ts';
 import { reasonText } from '../resolve/reason.ts';
+import { type Countable, Interned } from './interned.ts';
 
 /** A verdict with the number that stands for it in the keys of port tables. */
 export interface NumberedVerdict {
@@ -16,57 +17,13 @@ export interface Layer {
   readonly verdict: NumberedVerdict | null;
 }
 
-interface Counted<Item> {
-  readonly item: Item;
-  uses: number;
-}
-
-/** Keeps one object per content while somebody uses it. What nobody uses lives until `sweep`, so that it may be used again. */
-class Interned<Item> {
-  readonly #byKey = new Map<string, Counted<Item>>();
-  readonly #idle = new Set<string>();
-
-  get size(): number {
-    return this.#byKey.size;
-  }
-
-  /** The item of that key, made where there is none. */
-  intern(key: string, make: () => Item): Item {
-    let counted = this.#byKey.get(key);
-    if (counted === undefined) {
-      counted = { item: make(), uses: 0 };
-      this.#byKey.set(key, counted);
-      this.#idle.add(key);
-    }
-    return counted.item;
-  }
-
-  hold(key: string): void {
-    this.#counted(key).uses++;
-  }
-
-  release(key: string): void {
-    const counted = this.#counted(key);
-    counted.uses--;
-    if (counted.uses === 0) this.#idle.add(key);
-  }
-
-  sweep(): void {
-    for (const key of this.#idle) if (this.#counted(key).uses === 0) this.#byKey.delete(key);
-    this.#idle.clear();
-  }
-
-  #counted(key: string): Counted<Item> {
-    const counted = this.#byKey.get(key);
-    if (counted === undefined) throw new Error(`"${key}" was released by everybody and is used again`);
-    return counted;
-  }
-}
+interface CountedVerdict extends NumberedVerdict, Countable {}
+interface CountedTable extends PortTable, Countable {}
 
 /** The verdicts and port tables of one compiler, one object per content. */
 export class PortTables {
-  readonly #verdicts = new Interned<NumberedVerdict>();
-  readonly #tables = new Interned<PortTable>();
+  readonly #verdicts = new Interned<CountedVerdict>();
+  readonly #tables = new Interned<CountedTable>();
   #verdictsMade = 0;
 
   get size(): number {
@@ -81,13 +38,14 @@ export class PortTables {
   /** The one object for this verdict among those held here. Holds it until `releaseVerdict`. */
   holdVerdict(verdict: SideVerdict): NumberedVerdict {
     const key = verdictKey(verdict);
-    const numbered = this.#verdicts.intern(key, () => this.newVerdict(verdict));
-    this.#verdicts.hold(key);
-    return numbered;
+    const counted = this.#verdicts.intern(key, () => ({ ...this.newVerdict(verdict), key, uses: 0 }));
+    this.#verdicts.hold(counted);
+    return counted;
   }
 
-  releaseVerdict({ verdict }: NumberedVerdict): void {
-    this.#verdicts.release(verdictKey(verdict));
+  /** For what `holdVerdict` gave, and nothing else. */
+  releaseVerdict(verdict: NumberedVerdict): void {
+    this.#verdicts.release(verdict as CountedVerdict);
   }
 
   /** The table of the layers, of which the last speaks about everything. It lives until the next sweep unless somebody holds it. */
@@ -97,17 +55,18 @@ export class PortTables {
     const key = [otherwise.number, ...parts].join(';');
     return this.#tables.intern(key, () => ({
       key,
+      uses: 0,
       ranges: ranges.map((range): PortRange => ({ ...range, verdict: range.verdict.verdict })),
       otherwise: otherwise.verdict,
     }));
   }
 
   hold(table: PortTable): void {
-    this.#tables.hold(table.key);
+    this.#tables.hold(table as CountedTable);
   }
 
   release(table: PortTable): void {
-    this.#tables.release(table.key);
+    this.#tables.release(table as CountedTable);
   }
 
   sweep(): void {

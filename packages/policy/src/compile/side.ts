@@ -95,14 +95,33 @@ export class Side implements CompiledDirection {
   /** Makes the tables anew where something changed, as little of them as that takes. */
   settle(round: Round): SideChange {
     const othersBefore = this.#others;
+    if (othersBefore === null) return this.#makeFirst(round);
     const everything = this.#dirtyAll || [...this.#dirtySets].some((set) => peerSetHas(set, round.others));
     const changes = everything ? this.#rebuild(round) : this.#patch(round);
     const others = othersBefore === this.others ? null : { before: othersBefore, after: this.others };
     const flip = others !== null || this.#verdictChanged(round, changes, everything);
+    this.#clean();
+    return { rows: [...changes.values()].filter(({ before, after }) => before !== after), others, flip };
+  }
+
+  /** As `#rebuild`, without the cost of comparing with nothing. */
+  #makeFirst(round: Round): SideChange {
+    const wanted = this.#wantedTables(round);
+    const rows: RowChange[] = [];
+    for (const [peer, after] of wanted) {
+      if (after === this.others) continue;
+      round.tables.hold(after);
+      this.#rows.set(peer, after);
+      rows.push({ peer, before: null, after });
+    }
+    this.#clean();
+    return { rows, others: { before: null, after: this.others }, flip: true };
+  }
+
+  #clean(): void {
     this.#dirtyAll = false;
     this.#dirtyPeers.clear();
     this.#dirtySets.clear();
-    return { rows: [...changes.values()].filter(({ before, after }) => before !== after), others, flip };
   }
 
   /** Only the peers that something happened to. */
@@ -121,6 +140,15 @@ export class Side implements CompiledDirection {
   }
 
   #rebuild(round: Round): RowChanges {
+    const wanted = this.#wantedTables(round);
+    const changes: RowChanges = new Map();
+    for (const peer of this.#rows.keys()) if (!wanted.has(peer)) this.#setRow(round, peer, this.others, changes);
+    for (const [peer, table] of wanted) this.#setRow(round, peer, table, changes);
+    return changes;
+  }
+
+  /** Makes `others`, and the table of every peer that may need a row. */
+  #wantedTables(round: Round): Map<PeerId, PortTable> {
     const { named, rest } = this.rules.byPeer<PortTable>();
     const make = (rules: RuleEntry[]): PortTable => this.#table(round, rules, false);
     const others = (named.get(round.others) ?? rest).made(make);
@@ -136,11 +164,7 @@ export class Side implements CompiledDirection {
     const aboutHost = (named.get(round.host) ?? rest).rules();
     wanted.set(round.host.peer, this.#table(round, aboutHost, true));
     wanted.set(unknownPeer, round.tables.table([{ tier: '', ports: null, verdict: round.unknown }]));
-
-    const changes: RowChanges = new Map();
-    for (const peer of this.#rows.keys()) if (!wanted.has(peer)) this.#setRow(round, peer, others, changes);
-    for (const [peer, table] of wanted) this.#setRow(round, peer, table, changes);
-    return changes;
+    return wanted;
   }
 
   /** Keeps a row only where it says something else than `others`. Unchanged peers are noted too: their addresses may have moved. */
