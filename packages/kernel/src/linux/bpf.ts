@@ -185,24 +185,45 @@ const skbContextBytes = 192;
 /** Offsets in `struct __sk_buff`. */
 const skbOffset = { mark: 8, ifindex: 40, ingressIfindex: 36 } as const;
 
+/** Buffers of test runs, made at the first: a run is short beside clearing them. */
+interface RunBuffers {
+  readonly input: Buffer;
+  readonly output: Buffer;
+  readonly context: Buffer;
+  readonly attributes: Buffer;
+}
+let runBuffers: RunBuffers | null = null;
+function madeRunBuffers(): RunBuffers {
+  const made = {
+    input: Buffer.from(new ArrayBuffer(frameBytesMax)),
+    output: Buffer.from(new ArrayBuffer(frameBytesMax)),
+    context: Buffer.from(new ArrayBuffer(skbContextBytes)),
+    attributes: Buffer.from(new ArrayBuffer(80)),
+  };
+  made.attributes.writeBigUInt64LE(addressOf(made.input), 16);
+  made.attributes.writeBigUInt64LE(addressOf(made.output), 24);
+  made.attributes.writeUInt32LE(skbContextBytes, 40);
+  made.attributes.writeBigUInt64LE(addressOf(made.context), 48);
+  return made;
+}
+
 /** Runs a program of the traffic control kind over one frame. */
 export function testRunProgram(fd: number, frame: Uint8Array, ifindex: number, mark: number, repeat: number): TestRun {
-  const input = Buffer.from(frame);
-  const output = Buffer.alloc(frameBytesMax);
-  const context = Buffer.alloc(skbContextBytes);
+  runBuffers ??= madeRunBuffers();
+  const { input, output, context, attributes } = runBuffers;
+  const operation = 'run a program over a frame';
+  if (frame.length > input.length) throw new KernelError(operation, 'E2BIG', { detail: `${frame.length} bytes` });
+  input.set(frame);
   context.writeUInt32LE(mark, skbOffset.mark);
   context.writeUInt32LE(ifindex, skbOffset.ifindex);
   context.writeUInt32LE(ifindex, skbOffset.ingressIfindex);
-  const attributes = Buffer.alloc(80);
   attributes.writeUInt32LE(fd, 0);
-  attributes.writeUInt32LE(input.length, 8);
+  attributes.writeUInt32LE(0, 4);
+  attributes.writeUInt32LE(frame.length, 8);
   attributes.writeUInt32LE(output.length, 12);
-  attributes.writeBigUInt64LE(addressOf(input), 16);
-  attributes.writeBigUInt64LE(addressOf(output), 24);
   attributes.writeUInt32LE(repeat, 32);
-  attributes.writeUInt32LE(context.length, 40);
-  attributes.writeBigUInt64LE(addressOf(context), 48);
-  must(command.programTestRun, attributes, 'run a program over a frame');
+  attributes.writeUInt32LE(0, 36);
+  must(command.programTestRun, attributes, operation);
   return {
     result: attributes.readInt32LE(4),
     frame: new Uint8Array(output.subarray(0, attributes.readUInt32LE(12))),

@@ -171,9 +171,6 @@ class TapPuntDevice implements PuntDevice {
   #answer(punt: Punt, frame: Uint8Array, verb: number): Outcome {
     const table = this.#punts();
     if (table === null || this.#closed) throw new KernelError('answer a held packet', 'ENODEV');
-    table.keyView.setUint32(0, punt.id, true);
-    // The kernel forgot it before the answer came.
-    if (!table.lookup()) return 'stale';
     const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
     frame[sourceMacAt] = localMac;
     frame[sourceMacAt + 1] = verb;
@@ -181,6 +178,7 @@ class TapPuntDevice implements PuntDevice {
     const written = write(this.#fd, frame);
     if (written < 0) throw failure('answer a held packet', -written);
     table.keyView.setUint32(0, punt.id, true);
+    // The kernel forgot it before the answer came; the program dropped and counted the frame.
     if (!table.take()) return 'stale';
     const { outcome } = readPunt(table.valueView, 0);
     switch (outcome) {

@@ -1,8 +1,9 @@
 /**
  * Reader of the BPF ring buffer through its memory: a page with the consumer's position that is ours to write, a page with the
- * producer's, and the data, mapped twice in a row so that no record is ever split.
+ * producer's, and the data. The kernel offers the data twice in a row, so that no record is ever split; here it is mapped once, since
+ * every mapped page counts as memory of the process, and the one record that goes round the end is put together.
  */
-import { counterNames, eventKind, limit, readEvent } from '../generated/maps.ts';
+import { counterNames, eventKind, eventLayout, limit, readEvent } from '../generated/maps.ts';
 import { KernelError, type Events, type KernelEvent } from '../port.ts';
 import { tcpStates } from './connections.ts';
 import { mapMemory, type Mapping } from './libc.ts';
@@ -61,6 +62,19 @@ interface Ring {
   readonly mappings: readonly Mapping[];
 }
 
+const joined = new Uint8Array(eventLayout.size);
+const joinedView = new DataView(joined.buffer);
+/** The event at an offset that may lie behind the end of the data, or reach over it. */
+function decodeAt(ring: Ring, at: number): KernelEvent {
+  const bytes = limit.eventsBytes;
+  const from = at & (bytes - 1);
+  if (from + eventLayout.size <= bytes) return decode(ring.data, from);
+  const head = bytes - from;
+  joined.set(new Uint8Array(ring.data.buffer, ring.data.byteOffset + from, head), 0);
+  joined.set(new Uint8Array(ring.data.buffer, ring.data.byteOffset, joined.length - head), head);
+  return decode(joinedView, 0);
+}
+
 export class RingEvents implements Events {
   readonly #lost: () => bigint;
   #ring: Ring | null = null;
@@ -73,7 +87,7 @@ export class RingEvents implements Events {
     this.close();
     const bytes = limit.eventsBytes;
     const consumer = mapMemory(fd, 0, pageBytes, true, 'map the event ring');
-    const rest = mapMemory(fd, pageBytes, pageBytes + 2 * bytes, false, 'map the event ring');
+    const rest = mapMemory(fd, pageBytes, pageBytes + bytes, false, 'map the event ring');
     this.#ring = {
       consumer: new BigUint64Array(consumer.memory, 0, 1),
       producer: new BigUint64Array(rest.memory, 0, 1),
@@ -100,7 +114,7 @@ export class RingEvents implements Events {
       if ((header & busyBit) !== 0) break;
       const length = header & lengthMask;
       // The position moves first: an event whose visitor throws is not delivered twice.
-      const event = (header & discardBit) === 0 ? decode(ring.data, at + headerBytes) : null;
+      const event = (header & discardBit) === 0 ? decodeAt(ring, at + headerBytes) : null;
       position += (headerBytes + length + 7) & ~7;
       Atomics.store(ring.consumer, 0, BigInt(position));
       if (event !== null) {
