@@ -1,0 +1,24 @@
+/** The least kernel that Bulkhead supports: the same tests of programs and adapter, under Debian 12's own 6.1, where tcx is missing. */
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { test } from 'node:test';
+import { runUnderDebian12 } from './machine.ts';
+
+const checkout = path.resolve(import.meta.dirname, '../../..');
+/** Those whose figures do not depend on how fast the machine is: emulation is 20 times slower. */
+const files = ['connections', 'identity', 'fragments'].map((name) => `test/kernel/datapath/${name}.test.ts`);
+
+test('every program loads under Linux 6.1, and does there what it does here', { timeout: 900_000 }, async (context) => {
+  const command = `export LC_ALL=C.UTF-8 BULKHEAD_ORACLE_PACKETS=2000\nexec node_modules/.bin/node --test --test-concurrency=1 --test-reporter=spec ${files.join(' ')} test/kernel/oracle/oracle.test.ts`;
+  const { exitCode, output, release } = await runUnderDebian12(command, {
+    checkout,
+    timeoutMs: 800_000,
+    memoryMiB: 4096,
+  });
+  assert.match(release, /^6\.1\./);
+  const passed = Number(/^ℹ pass (\d+)$/m.exec(output)?.[1] ?? 0);
+  const failed = /✖ failing tests:[\s\S]*/.exec(output)?.[0] ?? output.slice(-4000);
+  assert.equal(exitCode, 0, `under ${release}:\n${failed}`);
+  assert.ok(passed > 20, `only ${passed} tests ran:\n${output.slice(-4000)}`);
+  context.diagnostic(`${passed} tests passed under ${release}`);
+});
