@@ -248,7 +248,7 @@ export class FlowDatabase {
     this.#replaced = new ReplacedRows();
     // Host numbers of a fresh encoder differ from those stored, so hosts are kept by name.
     const open = await this.#writer.runAndReadAll(
-      `SELECT texts.text, id, arrival FROM flows JOIN texts ON texts.number = host WHERE state <> ${closedState} ORDER BY arrival DESC LIMIT ${openFlowsMax}`,
+      `SELECT texts.text, id, arrival FROM flows JOIN texts ON texts.number = host WHERE state <> ${closedState} ORDER BY arrival DESC LIMIT ${openFlowsMax / 2}`,
     );
     for (const [host, id, arrival] of open.getRowsJS().toReversed())
       this.#replaced.put(String(host), String(id), Number(arrival), false);

@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads';
 import type { FlowFilter, FlowRecord, FlowSort, StoredFlow } from '@bulkhead/protocol';
 import type { FlowStore, InventoryView, Page, PageRequest, Unsubscribe } from '../services.ts';
 import { FlowEncoder } from './encoder.ts';
-import { bufferedFlowsMax, queriesMax, retentionEveryMs, watchersMax } from './limits.ts';
+import { bufferedFlowsMax, queriesMax, retentionEveryMs, watchersMax, workerLimits } from './limits.ts';
 import { flowMatcher } from './matcher.ts';
 import type { FlowMatcher } from './matcher.ts';
 import type { Request, RequestMessage, Retention, Totals, WorkerMessage, WorkerOptions } from './messages.ts';
@@ -54,7 +54,11 @@ export class DuckFlowStore implements FlowStore {
   static async open(options: FlowStoreOptions): Promise<DuckFlowStore> {
     const { path, retention } = options;
     const workerData: WorkerOptions = { path, retention };
-    const worker = new Worker(new URL('worker.ts', import.meta.url), { workerData, name: 'flows' });
+    const worker = new Worker(new URL('worker.ts', import.meta.url), {
+      workerData,
+      name: 'flows',
+      resourceLimits: workerLimits,
+    });
     const ready = await whenReady(worker, path);
     return new DuckFlowStore(options, worker, ready);
   }

@@ -13,10 +13,12 @@ export const closedFlowsMax = 50_000;
 export const queriesMax = 64;
 export const queryMs = 20_000;
 /** Memory of the engine, and its threads: questions come first on a small machine. */
-export const engineMemory = '160MB';
+export const engineMemory = '64MB';
 export const engineThreads = 1;
 /** Live listeners. */
 export const watchersMax = 200;
 /** Retention is looked at this often, milliseconds; one look removes at most this part of all flows for the sake of size. */
 export const retentionEveryMs = 60_000;
 export const retentionPart = 0.25;
+/** JavaScript memory of the worker, MiB: small garbage collected often rather than much of it seldom. */
+export const workerLimits = { maxYoungGenerationSizeMb: 12, maxOldGenerationSizeMb: 256 } as const;

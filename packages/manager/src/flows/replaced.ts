@@ -4,26 +4,42 @@
  */
 import { closedFlowsMax, openFlowsMax } from './limits.ts';
 
+/** Keeps at least the last half of `max` keys. Two generations: taking out the oldest key of one large map costs its whole length. */
+class RecentKeys {
+  readonly #generationMax: number;
+  #young = new Map<string, number>();
+  #old = new Map<string, number>();
+
+  constructor(max: number) {
+    this.#generationMax = Math.floor(max / 2);
+  }
+
+  take(key: string): number | null {
+    const found = this.#young.get(key) ?? this.#old.get(key);
+    if (found === undefined) return null;
+    this.#young.delete(key);
+    this.#old.delete(key);
+    return found;
+  }
+
+  put(key: string, value: number): void {
+    if (this.#young.size >= this.#generationMax) {
+      this.#old = this.#young;
+      this.#young = new Map();
+    }
+    this.#young.set(key, value);
+  }
+}
+
 export class ReplacedRows {
-  #open = new Map<string, number>();
-  #closed = new Map<string, number>();
+  readonly #open = new RecentKeys(openFlowsMax);
+  readonly #closed = new RecentKeys(closedFlowsMax);
 
   /** Gives the arrival of the row that this one replaces, or null. */
   put(host: string, id: string, arrival: number, closed: boolean): number | null {
     const key = `${host}/${id}`;
-    const before = this.#open.get(key) ?? this.#closed.get(key) ?? null;
-    this.#open.delete(key);
-    this.#closed.delete(key);
-    const kept = closed ? this.#closed : this.#open;
-    kept.set(key, arrival);
-    if (kept.size > (closed ? closedFlowsMax : openFlowsMax)) {
-      const [oldest] = kept.keys();
-      if (oldest !== undefined) kept.delete(oldest);
-    }
+    const before = this.#open.take(key) ?? this.#closed.take(key);
+    (closed ? this.#closed : this.#open).put(key, arrival);
     return before;
-  }
-
-  get size(): number {
-    return this.#open.size + this.#closed.size;
   }
 }
