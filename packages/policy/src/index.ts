@@ -29,6 +29,7 @@ export {
   type PolicySetResult,
 } from './resolve/policy-set.ts';
 export { findRule, type QuestionTerms, questionTerms } from './resolve/question.ts';
+export { builtinTiers, type Tier } from './resolve/precedence.ts';
 export { reasonText } from './resolve/reason.ts';
 export { isolationSuffices, type Membership, membershipOf, type Segment } from './resolve/segment.ts';
 export { decide, decideSide, segmentsOf } from './decide/decide.ts';

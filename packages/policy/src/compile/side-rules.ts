@@ -8,7 +8,8 @@ import type { PeerEntry } from './peer.ts';
 export class RulePath<Made> {
   readonly #parent: RulePath<Made> | null;
   readonly #rules: ReadonlySet<RuleEntry>;
-  readonly #following = new Map<PeerSet, RulePath<Made>>();
+  /** Most paths are never followed, so that the map is made late. */
+  #following: Map<PeerSet, RulePath<Made>> | undefined;
   #made: Made | undefined;
 
   constructor(parent: RulePath<Made> | null, rules: ReadonlySet<RuleEntry>) {
@@ -17,6 +18,7 @@ export class RulePath<Made> {
   }
 
   followedBy(set: PeerSet, rules: ReadonlySet<RuleEntry>): RulePath<Made> {
+    this.#following ??= new Map();
     let path = this.#following.get(set);
     if (path === undefined) {
       path = new RulePath(this, rules);

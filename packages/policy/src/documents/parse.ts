@@ -94,14 +94,27 @@ function duplicateRuleNames(value: unknown): Fault[] {
 /**
  * zod leaves a key `__proto__` out of records without a word, and a selector without its label would select more than was written.
  */
-function prototypeNames(value: unknown, path: readonly PropertyKey[] = []): Fault[] {
+function prototypeNames(value: unknown): Fault[] {
+  return hasPrototypeName(value, 0) ? prototypeNamesAt(value, []) : [];
+}
+
+/** The same question without the paths, which cost more than all the rest where thousands of documents come at once. */
+function hasPrototypeName(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null || depth > depthMax) return false;
+  if (Array.isArray(value)) return value.some((item) => hasPrototypeName(item, depth + 1));
+  if (Object.hasOwn(value, '__proto__')) return true;
+  for (const key in value) if (hasPrototypeName((value as Record<string, unknown>)[key], depth + 1)) return true;
+  return false;
+}
+
+function prototypeNamesAt(value: unknown, path: readonly PropertyKey[]): Fault[] {
   if (typeof value !== 'object' || value === null || path.length > depthMax) return [];
   const faults: Fault[] = Object.hasOwn(value, '__proto__')
     ? [{ path: [...path, '__proto__'], reason: '"__proto__" is no name' }]
     : [];
   for (const [key, child] of Object.entries(value)) {
     if (typeof child !== 'object') continue;
-    faults.push(...prototypeNames(child, [...path, Array.isArray(value) ? Number(key) : key]));
+    faults.push(...prototypeNamesAt(child, [...path, Array.isArray(value) ? Number(key) : key]));
   }
   return faults;
 }
