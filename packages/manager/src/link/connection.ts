@@ -12,8 +12,6 @@ const helloTimeoutMs = 10_000;
 const pingEveryMs = 15_000;
 /** Bytes that were received and not yet handled, at which reading pauses. */
 const unhandledBytesMax = 8 * 1024 * 1024;
-/** Bytes on their way out above which no further difference of the desired state is sent; it waits and gets larger instead. */
-const unsentBytesMax = 2 * 1024 * 1024;
 /** Bytes on their way out, answers included, at which an agent that does not read is cut off. */
 const unsentBytesCut = 64 * 1024 * 1024;
 /** WebSocket close codes: policy violation, internal error, try again later. */
@@ -46,6 +44,9 @@ export class Connection {
   readonly #services: LinkServices;
   #boot: string | null = null;
   #revision = 0;
+  /** Frames of the desired state that have not been handed to the socket. */
+  #outbox: Uint8Array[] = [];
+  #sending = false;
   #unhandledBytes = 0;
   #paused = false;
   #answered = true;
@@ -88,10 +89,10 @@ export class Connection {
     if (decisions.length > 0) this.send({ type: 'decisions', body: { decisions: [...decisions] } });
   }
 
-  /** Sends what changed since the last time, unless the agent is slow: then it is tried again when its buffer has emptied. */
+  /** Sends what changed since the last time. While an agent is slow, its next difference waits and grows. */
   deliver(): void {
     if (!this.ready || this.#revision >= this.#services.committer.state.desiredRevision) return;
-    if (this.#socket.bufferedAmount <= unsentBytesMax) this.#sendDesired();
+    if (!this.#sending) this.#sendDesired();
   }
 
   goodbye(reason: string, code: keyof typeof closeCode): void {
@@ -109,11 +110,21 @@ export class Connection {
   #sendDesired(): void {
     const { revision, frames } = this.#options.desired(this.#revision);
     this.#revision = revision;
-    for (const frame of frames) {
-      this.#socket.send(frame, { binary: true }, () => {
-        if (this.#socket.bufferedAmount === 0) this.deliver();
-      });
+    this.#outbox = [...frames];
+    this.#sending = true;
+    this.#sendNext();
+  }
+
+  /** One frame after the other has left: what waits for a slow agent is shared with all others, and not yet encrypted. */
+  #sendNext(): void {
+    const frame = this.#outbox.shift();
+    if (frame === undefined) {
+      this.#sending = false;
+      return this.deliver();
     }
+    this.#socket.send(frame, { binary: true }, (error) => {
+      if (error === undefined || error === null) this.#sendNext();
+    });
   }
 
   #onMessage(data: Buffer, isBinary: boolean): void {

@@ -3,8 +3,11 @@ import type { AuditHead, DesiredMessage } from '@bulkhead/protocol';
 import type { DocumentKey, InventoryEntry, StoredDocument } from '../store/commands.ts';
 import type { State } from '../store/state.ts';
 
-/** About how large one message may be, in characters of its JSON. CBOR is smaller; the frame's limit is four times that. */
-const messageCharactersMax = 1_000_000;
+/**
+ * About how large one message is, in characters of its JSON; CBOR is smaller. One such message at a time waits in the socket of each
+ * agent. Only a document that is larger by itself makes a larger one.
+ */
+const messageCharactersMax = 256_000;
 /** Most items in one message, all lists together. */
 const messageItemsMax = 5000;
 

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openCore } from '../core.ts';
+import { documentBytesMax } from './policies.ts';
 import { defaultLifetimes } from '../hosts/authority.ts';
 import { makeAgentKeys } from '../testing/agent-client.ts';
 import { workloadReport } from '../testing/link-fixture.ts';
@@ -74,6 +75,22 @@ test('all or nothing, with every problem by its path', async () => {
     assert.ok(dangling.kind === 'refused');
     assert.match(dangling.problems[0]?.path ?? '', /rules\[0\]\.from/);
     assert.equal(core.committer.state.documents.entries.size, 0);
+  });
+});
+
+test('a document that would not fit a frame is refused', async () => {
+  await withCore(async (core) => {
+    const peers = Array.from({ length: 900 }, (_, i) => ({ cidr: `10.0.${i >> 8}.${i & 255}/32` }));
+    const rules = Array.from({ length: 100 }, (_, i) => ({
+      name: `r${i}`,
+      action: 'allow',
+      from: peers,
+      to: { any: true },
+    }));
+    const large = { ...policy('large', {}), spec: { rules } };
+    assert.ok(JSON.stringify(large).length > documentBytesMax);
+    const result = await apply(core, [large]);
+    assert.ok(result.kind === 'refused' && /larger than/.test(result.problems[0]?.reason ?? ''));
   });
 });
 

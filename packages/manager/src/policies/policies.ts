@@ -26,6 +26,8 @@ import type { State } from '../store/state.ts';
 /** Most documents of one apply, and in force. */
 export const documentsPerApplyMax = 10_000;
 export const documentsMax = 200_000;
+/** Largest document, bytes of its JSON: with what is around it, it must fit one frame to the agents. */
+export const documentBytesMax = 2 * 1024 * 1024;
 /** Label sets whose segments are remembered. */
 const segmentsCacheMax = 50_000;
 
@@ -231,6 +233,16 @@ function parseAll(request: ApplyRequest): ParsedAll {
   const documents: Document[] = [];
   const problems: Problem[] = [];
   request.documents.forEach(({ value, file, index }, position) => {
+    if (Buffer.byteLength(JSON.stringify(value) ?? '') > documentBytesMax) {
+      const reason = `the document is larger than ${documentBytesMax} bytes; write several`;
+      problems.push({
+        path: '',
+        reason,
+        document: `document ${(index ?? position) + 1}`,
+        ...(file === undefined ? {} : { file }),
+      });
+      return;
+    }
     const parsed = parseDocument(value, { index: index ?? position, ...(file === undefined ? {} : { file }) });
     if (parsed.kind === 'ok') documents.push(parsed.document);
     else problems.push(...parsed.problems);
