@@ -119,3 +119,16 @@ test('a fenced workload is silent in both directions, until it is not', async ()
   fixture.agent.registry.setFenced('h1/netns/b', false);
   assert.equal(await fixture.outcome('a', 'b', { port: 5432 }), 'allowed');
 });
+
+test('a known label set is not used when documents read other labels by now', async () => {
+  await using fixture = await twoWorkloads();
+  await fixture.attach('c', { app: 'web', tier: 'gold' }, '10.0.0.3');
+  await fixture.agent.registry.removeEndpoint('e-c');
+  fixture.agent.registry.removeWorkload('h1/netns/c');
+  await fixture.clock.advance(10);
+  fixture.manager.relabel({ app: 'web', tier: 'gold' }, { app: 'web' });
+  fixture.manager.apply(segment('gold', { tier: 'gold' }));
+  fixture.manager.setReachable(false);
+  await fixture.attach('c', { app: 'web', tier: 'gold' }, '10.0.0.3');
+  assert.equal(await fixture.outcome('c', 'b', { port: 5432 }), 'held');
+});

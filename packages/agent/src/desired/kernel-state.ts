@@ -59,7 +59,7 @@ export class KernelStateBuilder {
     const { host, store, knownLabels } = this.#options;
     const told = store.workloads.get(workload.workload);
     if (told !== undefined && told.host === host && store.identities.has(told.identity)) return told.identity;
-    return knownLabels.identityOf(expectedLabels(host, workload, endpoints), store.identities);
+    return knownLabels.identityOf(expectedLabels(host, workload, endpoints), store);
   }
 
   #target(

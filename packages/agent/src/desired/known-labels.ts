@@ -4,6 +4,8 @@
  */
 import { factPrefix, type Labels } from '@bulkhead/policy';
 import type { LocalEndpoint, LocalWorkload } from '../model.ts';
+import { isIdentityOf } from './relevant-labels.ts';
+import type { DesiredStore } from './store.ts';
 import type { AgentState, Records } from '../state.ts';
 
 /** Label sets that are kept; the one learnt first goes first. */
@@ -33,10 +35,12 @@ export class KnownLabels {
     this.#records.delete(oldest);
   }
 
-  /** The identity, if the manager still has it. */
-  identityOf(labels: Labels, identities: ReadonlyMap<number, Labels>): number | undefined {
+  /** The identity, if the manager still has it and it still says all that documents read of these labels. */
+  identityOf(labels: Labels, store: DesiredStore): number | undefined {
     const known = this.#byKey.get(labelsKey(labels));
-    return known !== undefined && identities.has(known.identity) ? known.identity : undefined;
+    const identity = known === undefined ? undefined : store.identities.get(known.identity);
+    if (known === undefined || identity === undefined) return undefined;
+    return isIdentityOf(store.policySet, identity, labels) ? known.identity : undefined;
   }
 
   #set(key: string, known: Known): void {

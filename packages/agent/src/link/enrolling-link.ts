@@ -10,6 +10,8 @@ import type { LinkContext, ManagerLink, ManagerLinkFactory } from './manager-lin
 
 /** How often a file that is to hold the token is looked for. */
 const tokenPeriodMs = 1_000;
+/** Somebody waits for the host to appear, and may put another token in place of a wrong one. */
+const enrolRetryMaxMs = 5_000;
 
 export interface EnrollingOptions extends Omit<LinkOptions, 'credentials'> {
   readonly host: string;
@@ -95,7 +97,9 @@ class EnrollingLink implements ManagerLink {
     this.#enrol(text).catch((error: unknown) => {
       this.#why = `enrolment: ${error instanceof Error ? error.message : String(error)}`;
       this.#context.log.warn({ why: this.#why }, 'the host could not be enrolled');
-      this.#cancel = clock.after(backoffMs(this.#attempt++, this.#options.random()), () => this.#lookForToken());
+      this.#cancel = clock.after(Math.min(backoffMs(this.#attempt++, this.#options.random()), enrolRetryMaxMs), () =>
+        this.#lookForToken(),
+      );
     });
   }
 

@@ -93,6 +93,18 @@ export class ScriptedManager {
     this.#send({ workloads: [entry], identities: isNew ? [[identity, labels]] : [] });
   }
 
+  /** Gives the identity of a set of labels other labels, as when fewer keys are relevant. */
+  relabel(labels: Record<string, string>, others: Record<string, string>): void {
+    const found = [...this.#identities].find(([key]) => {
+      const known = JSON.parse(key) as Record<string, string>;
+      return Object.entries(labels).every(([name, value]) => known[name] === value);
+    });
+    if (found === undefined) throw new Error('no such identity');
+    this.#identities.delete(found[0]);
+    this.#identities.set(JSON.stringify(others), found[1]);
+    this.#send({ identities: [[found[1], others]] });
+  }
+
   removeRemote(workload: string): void {
     this.#workloads.delete(workload);
     this.#send({ workloadsRemoved: [workload] });
