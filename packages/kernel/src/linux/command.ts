@@ -25,7 +25,7 @@ const errorTexts: readonly (readonly [RegExp, string])[] = [
   [/Cannot find device|does not exist|No such device/, 'ENODEV'],
   [/No such process/, 'ESRCH'],
   [/No such file or directory|Invalid handle|Cannot find specified (qdisc|filter)/, 'ENOENT'],
-  [/Cannot assign requested address|Address not found/, 'EADDRNOTAVAIL'],
+  [/Cannot assign requested address|[Aa]ddress not found/, 'EADDRNOTAVAIL'],
   [/Network is (down|unreachable)|nexthop is not up/, 'ENETDOWN'],
   [/Operation not permitted/, 'EPERM'],
   [/Device or resource busy/, 'EBUSY'],

@@ -55,7 +55,8 @@ export class LinuxMaps implements Maps {
     addressesMax: limit.addressesMax,
     rowsMax: limit.rowsMax,
     portNodesMax: limit.portNodesMax,
-    cidrsMax: limit.cidrsMax,
+    // One place is taken by the entry that keeps IPv6 networks from IPv4 addresses.
+    cidrsMax: limit.cidrsMax - 1,
     connectionsMax: limit.connectionsMax,
     puntsMax: limit.puntsMax,
     eventsBytes: limit.eventsBytes,

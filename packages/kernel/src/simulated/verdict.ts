@@ -49,6 +49,8 @@ export function partyOf(pinned: Pinned, address: string): Party {
 export function cidrPeer(pinned: Pinned, address: string): number {
   let best = { bits: -1, peer: identity.world as number };
   for (const [text, peer] of pinned.cidrs) {
+    // An IPv6 network says nothing about IPv4 addresses, although those lie within it when mapped.
+    if (text.includes(':') !== address.includes(':')) continue;
     const cidr = parseCidr(text);
     if (cidr.prefixBits > best.bits && holds(cidr.address, cidr.prefixBits, address))
       best = { bits: cidr.prefixBits, peer };

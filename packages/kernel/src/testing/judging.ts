@@ -50,6 +50,7 @@ export function describeJudging(factory: KernelFactory, options: ContractOptions
       kernel.maps.heartbeat();
       kernel.maps.setEndpoint(me);
       kernel.maps.setAddress(me.ipv4!, { kind: 'endpoint', slot: me.slot });
+      kernel.maps.setAddress(me.ipv6!, { kind: 'endpoint', slot: me.slot });
     });
     after(async () => {
       kernel.programs.unload();
@@ -228,6 +229,21 @@ export function describeJudging(factory: KernelFactory, options: ContractOptions
         ),
         { numRuns: options.runs },
       );
+    });
+
+    test('an IPv6 network says nothing about IPv4 addresses', () => {
+      const world = egress(2, always(deny));
+      const everything = egress(2 ** 24, always(allow));
+      kernel.maps.setCidrs([{ cidr: '::/0', peer: 2 ** 24 }]);
+      assert.equal(run(key()), action.shot);
+      assert.equal(run(key({ source: me.ipv6!, destination: '2001:db8::1' })), action.ok);
+      kernel.maps.setCidrs([{ cidr: '0.0.0.0/0', peer: 2 ** 24 }]);
+      assert.equal(run(key()), action.ok);
+      kernel.maps.removeCidrs(['0.0.0.0/0']);
+      assert.equal(run(key()), action.shot);
+      assert.deepEqual(kernel.maps.cidrs(), [{ cidr: '::/0', peer: 2 ** 24 }]);
+      for (const root of [world, everything]) kernel.maps.releasePortTable(root);
+      clear();
     });
 
     test('a row of a peer takes the place of the row for all others', () => {
