@@ -3,6 +3,7 @@
 #pragma once
 #include "account.h"
 #include "parse.h"
+#include "overlay.h"
 #include "scratch.h"
 
 FAST __u16 fold(__u32 sum)
@@ -56,7 +57,7 @@ FAST struct ipv6hdr ipv6_header(const __u8 *source, const __u8 *destination, __u
   return ip;
 }
 
-/* Back to the sender: a workload's interface, or through the host's stack for whoever is outside. */
+/* Back to the sender: a workload's interface, the overlay, or the host's stack for whoever is outside. */
 SLOW int send_answer(struct __sk_buff *skb, struct packet *p)
 {
   struct endpoint *sender = endpoint_at(p->slot[0]), *receiver = endpoint_at(p->slot[1]);
@@ -68,6 +69,8 @@ SLOW int send_answer(struct __sk_buff *skb, struct packet *p)
   __builtin_memcpy(macs + 6, sender ? mine->gateway_mac : mine->mac, 6);
   if (bpf_skb_store_bytes(skb, 0, macs, sizeof macs, BPF_F_INVALIDATE_HASH))
     return TC_ACT_SHOT;
+  if (!sender && p->overlay_host)
+    return to_overlay(skb, p, mine);
   skb->mark = mark_answer;
   if (!sender)
     return bpf_redirect(mine->ifindex, BPF_F_INGRESS);
@@ -102,19 +105,20 @@ FAST __u16 reset_checksum(const struct packet *p, const struct tcp_header *old, 
 
 SLOW int answer_reset(struct __sk_buff *skb, struct packet *p)
 {
-  struct tcp_header old, reset = {.offset = 5 << 4, .flags = tcp_rst};
+  struct scratch *scratch = scratch_here();
+  struct tcp_header *old = scratch ? (void *)scratch->answer : 0, reset = {.offset = 5 << 4, .flags = tcp_rst};
   __u32 network = p->is_ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-  if (p->tcp_flags & tcp_rst || p->fragment || !may_answer(p) || bpf_skb_load_bytes(skb, p->transport, &old, sizeof old))
+  if (!old || p->tcp_flags & tcp_rst || p->fragment || !may_answer(p) || bpf_skb_load_bytes(skb, p->transport, old, sizeof *old))
     return TC_ACT_SHOT;
-  reset.ports.source = old.ports.destination;
-  reset.ports.destination = old.ports.source;
+  reset.ports.source = old->ports.destination;
+  reset.ports.destination = old->ports.source;
   if (p->tcp_flags & tcp_ack) {
-    reset.sequence = old.acknowledgement;
+    reset.sequence = old->acknowledgement;
   } else {
     reset.flags |= tcp_ack;
     reset.acknowledgement = bpf_htonl(p->sequence + p->payload + !!(p->tcp_flags & tcp_syn) + !!(p->tcp_flags & tcp_fin));
   }
-  reset.checksum = reset_checksum(p, &old, &reset);
+  reset.checksum = reset_checksum(p, old, &reset);
   /* A header longer than usual would put the checksum where the device does not expect it. */
   if (p->transport != ETH_HLEN + network || bpf_skb_change_tail(skb, ETH_HLEN + network + sizeof reset, 0))
     return TC_ACT_SHOT;

@@ -44,6 +44,7 @@ FAST void fill_connection(struct connection *c, const struct packet *p, const st
   c->last_seen_ns = now_of(p);
   c->tick = bpf_jiffies64();
   c->revision = config ? config->revision : 0;
+  c->overlay_host = end[0].host | end[1].host;
   c->packets[0] = !p->seen_again;
   c->bytes[0] = p->seen_again ? 0 : p->length;
 }
@@ -100,6 +101,18 @@ SLOW int open_connection(struct packet *p, const struct party *end, const struct
   return may_pass;
 }
 
+/* A workload's address is believed with the mark that from_workload gives; a remote workload's from its own host under its own identity. */
+FAST int is_believed(struct packet *p, const struct party *sender, __u32 mark)
+{
+  if (p->vouched) {
+    p->overlay_host = sender->host;
+    return 1;
+  }
+  if (p->overlay_host)
+    return sender->owner == owner_remote && sender->host == p->overlay_host && sender->identity == p->overlay_identity;
+  return sender->owner == owner_endpoint ? (mark & mark_mask) == mark_workload : sender->owner != owner_remote;
+}
+
 /* The packet's two ends in the order of the connection: `end[side]` sent it. False: the source is not who it says. */
 FAST int set_ends(struct packet *p, struct party *end, __u32 side, __u32 mark)
 {
@@ -118,8 +131,7 @@ FAST int set_ends(struct packet *p, struct party *end, __u32 side, __u32 mark)
   set_endpoint(receiver, p->slot[1], mine);
   resolve(p->source, sender);
   p->slot[0] = sender->slot;
-  /* A workload's address is believed only with the mark that from_workload gives, a remote workload's never from here. */
-  return sender->owner == owner_endpoint ? (mark & mark_mask) == mark_workload : sender->owner != owner_remote;
+  return is_believed(p, sender, mark);
 }
 
 /* A connection that a decision admitted stays, as long as the same rules still ask. */
@@ -161,6 +173,7 @@ SLOW int judged_again(struct packet *p, const struct party *end, const struct ve
     c->identity[side] = end[side].identity;
     c->rule[side] = verdict->rule[side];
   }
+  c->overlay_host = end[0].host | end[1].host;
   __u64 *after = budget_of(c->slot);
   if (before && after && before != after && *before) {
     __sync_fetch_and_sub(before, 1);
@@ -196,7 +209,7 @@ SLOW int evaluate(struct packet *p, struct judgement *j, __u32 begins, __u32 mar
     return counter_fragment_unknown;
   __u32 point = (__u32)p->protocol << 16 | (j->side ? p->source_port : p->destination_port);
   if (!set_ends(p, j->end, j->side, mark))
-    return counter_spoofed;
+    return p->overlay_host ? counter_overlay_spoofed : counter_spoofed;
   judge(j->end, &j->verdict, point);
   if (severity(j->verdict.action) == 2 && words_changed(j->end)) {
     set_ends(p, j->end, j->side, mark);
@@ -208,6 +221,12 @@ SLOW int evaluate(struct packet *p, struct judgement *j, __u32 begins, __u32 mar
 FAST int is_observed(const struct packet *p, const struct judgement *j)
 {
   return j->end[(p->hook ^ j->side) & 1].state == state_observed;
+}
+
+FAST int is_reachable(__u32 host)
+{
+  struct config *config = read_config();
+  return config && config->overlay_ifindex && host;
 }
 
 /* Carries out what evaluate() found. `flags` of a new entry: `connection_decided` where the manager's answer is at hand. */
@@ -234,7 +253,7 @@ SLOW int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, __
     tell_refused(p, j);
     return verdict->action == action_reject ? answer_reject(skb, p) : TC_ACT_SHOT;
   }
-  if (j->end[~j->side & 1].owner == owner_remote)
+  if (p->hook == hook_from_workload && j->end[~j->side & 1].owner == owner_remote && !is_reachable(j->end[~j->side & 1].host))
     return drop(p, counter_unreachable_remote);
   if (p->hook == hook_to_workload && p->slot[0])
     flags |= connection_routed;

@@ -68,8 +68,8 @@ SLOW int judge_punted(struct __sk_buff *skb, struct packet *p, struct punt *punt
   if (!scratch)
     return TC_ACT_SHOT;
   struct judgement *j = &scratch->judgement;
-  /* The sender's mark was checked when the packet was held. */
-  int refused = evaluate(p, j, 0, mark_workload);
+  p->vouched = 1;
+  int refused = evaluate(p, j, 0, 0);
   if (refused != may_pass)
     return drop(p, refused);
   p->seen_again = p->hook == hook_from_workload && !p->slot[1];

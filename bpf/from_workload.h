@@ -18,6 +18,8 @@ FAST int forward(struct __sk_buff *skb, struct packet *p, const struct endpoint 
 {
   if (unlikely(p->fragment && !p->fragment_offset))
     remember_fragment(skb, p);
+  if (!to && p->overlay_host && from->state != state_observed)
+    return is_too_big(skb, p, from->mtu) ? refuse_size(skb, p, from->mtu) : to_overlay(skb, p, from);
   if (!to || unlikely(routed || to->state == state_observed || from->state == state_observed))
     return to_host(skb);
   return to_endpoint(skb, p, to);
@@ -36,6 +38,7 @@ SLOW int first_from_workload(struct __sk_buff *skb, struct packet *p, __u32 begi
     return action;
   struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
   struct endpoint *from = endpoint_at(p->slot[0]);
+  p->overlay_host = c ? c->overlay_host : 0;
   return from ? forward(skb, p, from, endpoint_at(p->slot[1]), c && is_routed_reply(p, c)) : TC_ACT_SHOT;
 }
 
@@ -89,6 +92,7 @@ FAST int enforce_from_workload(struct __sk_buff *skb, struct packet *p, struct e
   if (unlikely(use_connection(p, c) != use_pass))
     return first_from_workload(skb, p, 1);
   p->slot[1] = to_slot;
+  p->overlay_host = c->overlay_host;
   return forward(skb, p, from, to, is_routed_reply(p, c));
 }
 

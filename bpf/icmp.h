@@ -65,7 +65,7 @@ SLOW int is_about_connection(struct __sk_buff *skb, struct packet *p)
     return 0;
   __u32 high = make_key(&quoted.key, quote.source, quote.destination, quoted.source_port, quoted.destination_port, quote.protocol);
   struct connection *c = bpf_map_lookup_elem(&connections, &quoted.key);
-  if (!c || is_dead(c, now_of(p)))
+  if (!c || is_dead(c, now_of(p)) || (p->overlay_host && p->overlay_host != c->overlay_host))
     return 0;
   __u32 sender = high != c->originator_is_high;
   struct endpoint *here = endpoint_at(slot_here(p)), *there = endpoint_at(c->slot[(p->hook == hook_to_workload ? ~sender : sender) & 1]);
@@ -78,5 +78,6 @@ SLOW int is_about_connection(struct __sk_buff *skb, struct packet *p)
     p->slot[0] = c->slot[~mine & 1];
   else
     p->slot[1] = c->slot[~mine & 1];
+  p->overlay_host = c->overlay_host;
   return 1;
 }

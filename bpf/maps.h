@@ -74,7 +74,7 @@ enum mark { mark_mask = 0x3000, mark_answer = 0x1000, mark_workload = 0x2000, ma
   X(icmp_unmatched) X(icmp_redirect) X(router_advertisement) X(router_solicitation) X(neighbour_spoofed) X(neighbour_swallowed) \
   X(fragment_unknown) X(fragment_overlap) X(extension_headers) X(misdirected) X(tcp_flags) X(ttl_exceeded) X(too_big) X(uplink_spoofed) \
   X(overlay_spoofed) X(unreachable_remote) X(answer_rate) X(program_error) \
-  X(connections_opened) X(connections_judged_again) X(connections_closed) X(connections_recycled) X(asked) X(held) X(admitted) \
+  X(connections_opened) X(connections_judged_again) X(connections_closed) X(asked) X(held) X(admitted) \
   X(neighbour_answered) X(reset_sent) X(icmp_sent) X(observed_denied) X(events_lost) X(events_suppressed) X(recycle_runs)
 
 enum counter {
@@ -208,7 +208,8 @@ enum connection_flag {
 /*
  * Index 0 is the originator's side, 1 the responder's (for `rule`: egress, ingress). `word`: endpoint's word when judged, 0 where the
  * side is no endpoint of this host. `originator_is_high`: which end of the key opened the connection. An entry is dead when
- * `last_seen_ns + idle_ns` has passed. `tick`: jiffies at the last look at the clock, so that not every packet pays for one. The originator's endpoint pays for it; where that is outside (slot 0), the responder's.
+ * `last_seen_ns + idle_ns` has passed. `tick`: jiffies at the last look at the clock, so that not every packet pays for one.
+ * `overlay_host`: outer IPv4 address of the host of the end that is a workload elsewhere, else 0. The originator's endpoint pays for it; where that is outside (slot 0), the responder's.
  */
 struct connection {
   __u64 word[2];
@@ -228,8 +229,10 @@ struct connection {
   __u64 first_seen_ns;
   __u32 revision;
   __u32 tick;
+  __u32 overlay_host;
+  __u32 padding2;
 };
-_Static_assert(sizeof(struct connection) == 120, "connection");
+_Static_assert(sizeof(struct connection) == 128, "connection");
 
 enum punt_reason { punt_ask = 1, punt_held = 2 };
 /* Source MAC of a frame on the punt device: 02, verb (0 on the way out), id as little-endian 32 bits. */

@@ -5,13 +5,15 @@
 
 enum { identity_host = 1, identity_world = 2, identity_unknown = 3 };
 
-/* One end of a connection. `owner` is 0 for an address that nobody of ours has. */
+/* One end of a connection. `owner` is 0 for an address that nobody of ours has; `host`: outer IPv4 address of a remote workload's host. */
 struct party {
   __u64 word;
   __u32 slot;
   __u32 identity;
   __u32 owner;
   __u32 state;
+  __u32 host;
+  __u32 padding;
 };
 
 FAST __u32 peer_of(const __u8 *address)
@@ -74,6 +76,8 @@ SLOW int resolve(const __u8 *address, struct party *party)
     return 0;
   }
   party->identity = owner->kind == owner_host ? identity_host : owner->identity;
+  if (owner->kind == owner_remote)
+    party->host = bpf_ntohl(*(__u32 *)&owner->host[12]);
   return 0;
 }
 

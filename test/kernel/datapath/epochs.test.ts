@@ -210,7 +210,7 @@ test('the sweep program removes what is over, tells it once, and gives budgets b
 
 /** Makes every entry look as if its last packet had come so much earlier. */
 function age(byNs: bigint): void {
-  const table = machine.rawTable('connections', 40, 120);
+  const table = machine.rawTable('connections', 40, 128);
   for (const { key, value } of table.entries()) {
     value.writeBigUInt64LE(value.readBigUInt64LE(16) - byNs, 16);
     value.writeUInt32LE(0, 116);

@@ -58,24 +58,27 @@ export class Machine implements AsyncDisposable {
   readonly home: string;
   readonly workloads: Workload[] = [];
   readonly #pinRoot: string;
+  readonly #number: number;
   #rulesets = 0;
 
-  private constructor(kernel: LinuxKernel, namespaces: Namespaces, home: string, pinRoot: string) {
+  private constructor(kernel: LinuxKernel, namespaces: Namespaces, home: string, pinRoot: string, number: number) {
     this.kernel = kernel;
     this.namespaces = namespaces;
     this.home = home;
     this.#pinRoot = pinRoot;
+    this.#number = number;
   }
 
-  static open(): Machine {
+  /** `number` sets its addresses and identities apart from those of another machine of the same test. */
+  static open(number = 0): Machine {
     const namespaces = new Namespaces();
-    const home = namespaces.make('host');
+    const home = namespaces.make(`host${number}`);
     namespaces.enter(home);
     run('ip', 'link', 'set', 'dev', 'lo', 'up');
-    const pinRoot = `/sys/fs/bpf/bhA-${process.pid}`;
+    const pinRoot = `/sys/fs/bpf/bhA-${process.pid}-${number}`;
     const kernel = openLinuxKernel({ pinRoot });
     kernel.programs.load();
-    const machine = new Machine(kernel, namespaces, home, pinRoot);
+    const machine = new Machine(kernel, namespaces, home, pinRoot, number);
     machine.configure({});
     kernel.maps.heartbeat();
     return machine;
@@ -91,6 +94,7 @@ export class Machine implements AsyncDisposable {
 
   configure(options: {
     readonly puntIfindex?: number;
+    readonly overlayIfindex?: number;
     readonly puntRate?: number;
     readonly puntBurst?: number;
     readonly revision?: number;
@@ -98,7 +102,7 @@ export class Machine implements AsyncDisposable {
     this.kernel.maps.setConfig({
       revision: options.revision ?? 1,
       puntIfindex: options.puntIfindex ?? 0,
-      overlayIfindex: 0,
+      overlayIfindex: options.overlayIfindex ?? 0,
       puntRate: options.puntRate ?? 1000,
       puntBurst: options.puntBurst ?? 1000,
       gatewayIpv4: '169.254.1.1',
@@ -109,8 +113,8 @@ export class Machine implements AsyncDisposable {
   /** A veth into a namespace of its own, its endpoint and addresses, programs attached, link up; it denies everything at first. */
   async addWorkload(name: string, change: Partial<EndpointEntry> = {}): Promise<Workload> {
     const slot = this.workloads.length + 1;
-    const mac = `02:00:00:00:00:0${slot}`;
-    const gatewayMac = `02:00:00:00:01:0${slot}`;
+    const mac = `02:00:00:0${this.#number}:00:0${slot}`;
+    const gatewayMac = `02:00:00:0${this.#number}:01:0${slot}`;
     const namespace = this.namespaces.make(name);
     const hostName = `bhA-${name}`;
     const made = await this.kernel.routes.createVeth({
@@ -128,12 +132,12 @@ export class Machine implements AsyncDisposable {
     });
     const workload: Workload = {
       slot,
-      identity: 256 + slot,
+      identity: 256 + this.#number * 100 + slot,
       ifindex: made.ifindex,
       mac,
       gatewayMac,
-      ipv4: `10.0.0.${slot}`,
-      ipv6: `fd00::${slot}`,
+      ipv4: `10.0.${this.#number}.${slot}`,
+      ipv6: this.#number === 0 ? `fd00::${slot}` : `fd00::${this.#number}:${slot}`,
       namespace,
       hostName,
       link,
