@@ -33,6 +33,8 @@ export interface LinkOptions {
   readonly random: () => number;
   readonly kernel: string;
   readonly software: string;
+  /** Opens the connection; left out: a WebSocket over TLS. A simulation has its own network. */
+  readonly openSocket?: (url: string, options: WebSocket.ClientOptions & ConnectionOptions) => WebSocket;
 }
 
 /** A link over mutual TLS with these credentials. */
@@ -115,7 +117,8 @@ class Link implements ManagerLink {
       maxPayload: frameBytesMax,
       perMessageDeflate: false,
     };
-    const socket = new WebSocket(`wss://${name}:${linkPort}/`, options);
+    const { openSocket = (url, how) => new WebSocket(url, how) } = this.#options;
+    const socket = openSocket(`wss://${name}:${linkPort}/`, options);
     this.#socket = socket;
     socket.on('open', () => {
       const { journal, kernel, software, revision } = this.#options;
