@@ -74,7 +74,7 @@ enum mark { mark_mask = 0x3000, mark_answer = 0x1000, mark_workload = 0x2000, ma
   X(icmp_unmatched) X(icmp_redirect) X(router_advertisement) X(router_solicitation) X(neighbour_spoofed) X(neighbour_swallowed) \
   X(fragment_unknown) X(fragment_overlap) X(extension_headers) X(misdirected) X(tcp_flags) X(ttl_exceeded) X(too_big) X(uplink_spoofed) \
   X(overlay_spoofed) X(unreachable_remote) X(answer_rate) X(program_error) \
-  X(connections_opened) X(connections_judged_again) X(connections_closed) X(asked) X(held) X(admitted) \
+  X(connections_opened) X(connections_judged_again) X(connections_closed) X(connections_recycled) X(asked) X(held) X(admitted) \
   X(neighbour_answered) X(reset_sent) X(icmp_sent) X(observed_denied) X(events_lost) X(events_suppressed) X(recycle_runs)
 
 enum counter {

@@ -20,7 +20,10 @@ static long recycle_entry(struct bpf_map *map, struct connection_key *key, struc
       return 1;
     count(counter_events_lost);
   }
-  run->removed += forget(key, c);
+  __u32 removed = forget(key, c);
+  run->removed += removed;
+  if (removed && !run->report_all)
+    count(counter_connections_recycled);
   return 0;
 }
 

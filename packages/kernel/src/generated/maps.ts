@@ -6,7 +6,7 @@
  * cidrs: type 11, flags 1, 131072 entries, 20/4, struct{prefix@0 u32; address@32 u8[16]} 20 -> u32
  * config: type 2, flags 1024, 1 entries, 4/64, u32 -> struct{heartbeat_ns@0 u64; revision@64 u32; punt_ifindex@96 u32; overlay_ifindex@128 u32; punt_rate@160 u32; punt_burst@192 u32; padding@224 u32; gateway_ipv4@256 u8[16]; gateway_ipv6@384 u8[16]} 64
  * connections: type 1, flags 0, 262144 entries, 40/128, struct{low@0 u8[16]; high@128 u8[16]; low_port@256 u16; high_port@272 u16; protocol@288 u8; padding@296 u8[3]} 40 -> struct{word@0 u64[2]; last_seen_ns@128 u64; idle_ns@192 u64; packets@256 u64[2]; bytes@384 u64[2]; slot@512 u32[2]; originator_is_high@576 u8; state@584 u8; flags@592 u8; padding@600 u8; sequence@608 u32; fin_end@640 u32[2]; identity@704 u32[2]; rule@768 u32[2]; first_seen_ns@832 u64; revision@896 u32; tick@928 u32; overlay_host@960 u32; padding2@992 u32} 128
- * counters: type 6, flags 0, 50 entries, 4/8, u32 -> u64
+ * counters: type 6, flags 0, 51 entries, 4/8, u32 -> u64
  * endpoint_counters: type 2, flags 0, 4096 entries, 4/512, u32 -> struct{count@0 u64[64]} 512
  * endpoints: type 2, flags 1024, 4096 entries, 4/72, u32 -> struct{word@0 u64; state@64 u8; kind@72 u8; mtu@80 u16; ifindex@96 u32; generation@128 u32; connections_max@160 u32; mac@192 u8[6]; gateway_mac@240 u8[6]; padding@288 u8[4]; ipv4@320 u8[16]; ipv6@448 u8[16]} 72
  * events: type 27, flags 0, 16777216 entries, 0/0, - -> -
@@ -31,7 +31,7 @@ import {
 } from '../address.ts';
 
 /** Hash of the layout of all maps. Objects with another layout do not fit these codecs. */
-export const layout = '7e270e102226cc67';
+export const layout = '7c28efc648a88b81';
 export const mapNames = ['addresses', 'cidr_generation', 'cidrs', 'config', 'connections', 'counters', 'endpoint_counters', 'endpoints', 'events', 'fragments', 'interface_hints', 'interfaces', 'peer_hints', 'pendings', 'port_nodes', 'punts', 'rows', 'runtime', 'schema', 'scratch', 'usage'] as const;
 export type MapName = (typeof mapNames)[number];
 
@@ -40,7 +40,7 @@ export const action = { allow: 0, deny: 1, reject: 2, ask: 3 } as const;
 /** `enum connection_flag` */
 export const connectionFlag = { decided: 1, replied: 2, routed: 4, reported: 8, fin: 16, finAcked: 64 } as const;
 /** Names of the counters, by number; they are part of the API. */
-export const counterNames = ['denied', 'rejected', 'no_row', 'spoofed', 'malformed', 'unknown_interface', 'unknown_protocol', 'vlan', 'fenced', 'multicast', 'table_full', 'budget', 'punt_rate', 'punt_full', 'punt_absorbed', 'punt_stale', 'punt_unknown', 'punt_no_device', 'refused', 'icmp_unmatched', 'icmp_redirect', 'router_advertisement', 'router_solicitation', 'neighbour_spoofed', 'neighbour_swallowed', 'fragment_unknown', 'fragment_overlap', 'extension_headers', 'misdirected', 'tcp_flags', 'ttl_exceeded', 'too_big', 'uplink_spoofed', 'overlay_spoofed', 'unreachable_remote', 'answer_rate', 'program_error', 'connections_opened', 'connections_judged_again', 'connections_closed', 'asked', 'held', 'admitted', 'neighbour_answered', 'reset_sent', 'icmp_sent', 'observed_denied', 'events_lost', 'events_suppressed', 'recycle_runs'] as const;
+export const counterNames = ['denied', 'rejected', 'no_row', 'spoofed', 'malformed', 'unknown_interface', 'unknown_protocol', 'vlan', 'fenced', 'multicast', 'table_full', 'budget', 'punt_rate', 'punt_full', 'punt_absorbed', 'punt_stale', 'punt_unknown', 'punt_no_device', 'refused', 'icmp_unmatched', 'icmp_redirect', 'router_advertisement', 'router_solicitation', 'neighbour_spoofed', 'neighbour_swallowed', 'fragment_unknown', 'fragment_overlap', 'extension_headers', 'misdirected', 'tcp_flags', 'ttl_exceeded', 'too_big', 'uplink_spoofed', 'overlay_spoofed', 'unreachable_remote', 'answer_rate', 'program_error', 'connections_opened', 'connections_judged_again', 'connections_closed', 'connections_recycled', 'asked', 'held', 'admitted', 'neighbour_answered', 'reset_sent', 'icmp_sent', 'observed_denied', 'events_lost', 'events_suppressed', 'recycle_runs'] as const;
 /** `enum endpoint_kind` */
 export const endpointKind = { veth: 1, tap: 2 } as const;
 /** `enum endpoint_state` */
