@@ -260,7 +260,7 @@ class RunningAgent implements Agent {
         context: {
           ...{ parties, rules },
           boot: bootId.slice(0, 8),
-          questionOf: (key) => this.#questions.questionOf(key),
+          attributionOf: (key) => this.#questions.attributionOf(key),
           epochMs: () => this.#epochMs,
         },
         onFlow: (flow) => {

@@ -1,13 +1,9 @@
 /** The host's key and certificate: made here, signed by the manager, kept in files that only root reads. */
-import 'reflect-metadata';
 import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import * as x509 from '@peculiar/x509';
 import { hostName, hostOfSpiffeId } from '@bulkhead/protocol';
 import { z } from 'zod';
-
-x509.cryptoProvider.set(webcrypto as Crypto);
 
 const keyAlgorithm = { name: 'ECDSA', namedCurve: 'P-256' } as const;
 const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' } as const;
@@ -41,6 +37,10 @@ export class CredentialsError extends Error {
 
 /** A new key, and the request that proves that its maker has it. */
 export async function newRequest(host: string): Promise<CertificateRequest> {
+  // Loaded when it is needed, once in weeks: it takes 10 MB.
+  await import('reflect-metadata');
+  const x509 = await import('@peculiar/x509');
+  x509.cryptoProvider.set(webcrypto as Crypto);
   const keys = await webcrypto.subtle.generateKey(keyAlgorithm, true, ['sign', 'verify']);
   const request = await x509.Pkcs10CertificateRequestGenerator.create({
     name: `CN=${host}`,

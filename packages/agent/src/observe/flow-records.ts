@@ -3,13 +3,14 @@ import type { Connection, ConnectionKey, KernelEvent } from '@bulkhead/kernel';
 import type { FlowRecord } from '@bulkhead/protocol';
 import type { RuleNumbers } from '../desired/rule-numbers.ts';
 import type { Parties } from '../parties.ts';
+import type { Attribution } from '../questions/attributions.ts';
 
 export interface FlowContext {
   readonly parties: Parties;
   readonly rules: RuleNumbers;
   /** Short name of this boot of the machine: the kernel's clock starts anew with each. */
   readonly boot: string;
-  readonly questionOf: (key: ConnectionKey) => string | null;
+  readonly attributionOf: (key: ConnectionKey) => Attribution | null;
   /** Milliseconds since the epoch at kernel time 0. */
   readonly epochMs: () => number;
 }
@@ -74,10 +75,12 @@ export function refusedFlow(context: FlowContext, event: KernelEvent): FlowRecor
   const atMs = wallMs(context, event.atNs);
   const isPolicy = event.kind === 'deny';
   const { reason } = event;
+  const isRejected =
+    reason === 'rejected' || (reason === 'refused' && context.attributionOf(event.key)?.verdict === 'reject');
   return {
     ...attributed(context, event),
     id: connectionId(context.boot, event.key, event.atNs),
-    verdict: reason === 'rejected' ? 'reject' : 'deny',
+    verdict: isRejected ? 'reject' : 'deny',
     dropReason: event.observed ? 'observed' : isPolicy && policyReasons.has(reason) ? null : reason,
     firstMs: atMs,
     lastMs: atMs,
@@ -97,7 +100,7 @@ function attributed(
   FlowRecord,
   'source' | 'destination' | 'protocol' | 'egressReason' | 'ingressReason' | 'question' | 'revision'
 > {
-  const { parties, rules, questionOf } = context;
+  const { parties, rules, attributionOf } = context;
   const { key, sourceSlot, destinationSlot, sourceIdentity, destinationIdentity } = ends;
   const source = parties.of(sourceSlot, sourceIdentity, key.source).workload;
   const destination = parties.of(destinationSlot, destinationIdentity, key.destination).workload;
@@ -112,7 +115,7 @@ function attributed(
     protocol: key.protocol,
     egressReason: sideText(rules, sourceSlot, ends.egressRule),
     ingressReason: sideText(rules, destinationSlot, ends.ingressRule),
-    question: questionOf(key),
+    question: attributionOf(key)?.question ?? null,
     revision: ends.revision,
   };
 }

@@ -189,5 +189,5 @@ test('a refused connection is a flow that names its question', async () => {
   const flow = fixture.manager.flows.find(({ question }) => question !== null);
   assert.equal(flow?.question, fixture.manager.questions[0]!.id);
   assert.equal(flow?.egressReason, 'application/app/may-i');
-  assert.notEqual(flow?.verdict, 'allow');
+  assert.equal(flow?.verdict, 'reject');
 });

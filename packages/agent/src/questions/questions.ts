@@ -7,7 +7,7 @@ import type { AgentMessage, DecisionMessage, QuestionMessage } from '@bulkhead/p
 import type { Clock } from '../clock.ts';
 import type { Parties } from '../parties.ts';
 import { Answers } from './answers.ts';
-import { Attributions } from './attributions.ts';
+import { Attributions, type Attribution } from './attributions.ts';
 import { HeldPackets, type HeldPacket } from './held-packets.ts';
 import { questionLimits } from './limits.ts';
 import { PairRates } from './pair-rates.ts';
@@ -99,8 +99,8 @@ export class Questions implements Disposable {
     for (const decision of decisions) this.#decide(decision);
   }
 
-  /** The question that admitted or refused a connection, for its flow. */
-  questionOf(key: ConnectionKey): string | null {
+  /** The question that admitted or refused a connection, and how, for its flow. */
+  attributionOf(key: ConnectionKey): Attribution | null {
     return this.#attributions.of(key);
   }
 
@@ -162,8 +162,8 @@ export class Questions implements Disposable {
     this.#byKey.set(question.key, question);
     this.#byId.set(question.message.id, question);
     this.#counts.asked++;
-    // What came in one turn of the loop goes out in one message.
-    if (this.#unsent.push(question) === 1) queueMicrotask(() => this.#flush());
+    // What came in one turn of the loop goes out in one message. No microtask: the punt device calls from outside of the turns that run them.
+    if (this.#unsent.push(question) === 1) setImmediate(() => this.#flush());
   }
 
   #flush(): void {
@@ -232,7 +232,7 @@ export class Questions implements Disposable {
   }
 
   #settle(packet: HeldPacket, verdict: Verdict, message: QuestionMessage): void {
-    this.#attributions.set(packet.punt.key, message.id);
+    this.#attributions.set(packet.punt.key, { question: message.id, verdict });
     if (verdict !== 'allow') return this.#refuse(packet, verdict);
     const { device, revision } = this.#options;
     const { punt, frame } = packet;

@@ -110,10 +110,8 @@ export class EngineWatch implements AsyncDisposable {
       if (container !== undefined) this.#inBackground(container, () => this.#refresh(container));
       return;
     }
-    if (Action === 'destroy') {
-      this.#options.book.remove(Actor.ID);
-      this.#options.onChange();
-    } else if (['create', 'start', 'die', 'rename', 'update', 'pause', 'unpause'].includes(Action)) {
+    // One that was destroyed is not found any more, and forgotten; all in one queue, so that an older answer never comes last.
+    if (['create', 'start', 'die', 'rename', 'update', 'pause', 'unpause', 'destroy'].includes(Action)) {
       this.#inBackground(Actor.ID, () => this.#refresh(Actor.ID));
     }
   }
@@ -121,7 +119,7 @@ export class EngineWatch implements AsyncDisposable {
   async #resync(): Promise<void> {
     await this.#refreshNetworks();
     const containers = await this.#options.api.containerIds();
-    await eachOf(containers, inspectionsAtOnce, (container) => this.#refresh(container));
+    await eachOf(containers, inspectionsAtOnce, (container) => this.#once(container, () => this.#refresh(container)));
     this.#options.book.keepOnly(new Set(await this.#options.api.containerIds()));
     const ours = [...this.#networks.values()].filter((network) => network.Driver === this.#options.driver);
     const endpoints = new Set<string>();
