@@ -61,7 +61,7 @@ class IncrementalCompiler implements Compiler {
   constructor() {
     const onMembership = (entry: PeerEntry, group: Group): void => this.#membershipChanged(entry, group);
     const onPrefix = (entry: CidrEntry, covering: PeerEntry): void => this.#markPeer(entry, [entry, covering]);
-    const hostGroup: Group = { key: 'host', members: new Set(), peerSets: new Set() };
+    const hostGroup: Group = { key: 'host', number: 0, members: new Set(), peerSets: new Set() };
     joinGroup(this.#host, hostGroup);
     this.#selections = new Selections(onMembership);
     this.#networks = new Networks(onMembership, onPrefix, this.#world);
@@ -143,6 +143,7 @@ class IncrementalCompiler implements Compiler {
       identitiesRemoved,
       coveringBefore: peerNumbers(networks.added),
       coveringNow: peerNumbers(networks.removed),
+      prefixesChanged: networks.added.size + networks.removed.size > 0,
     };
   }
 

@@ -117,7 +117,14 @@ export class Networks {
     }
     const peer = cidrPeerFirst + this.#peersMade++;
     if (peer > peerIdMax) throw new Error('the numbers for networks are used up');
-    const entry: CidrEntry = { peer: peer as PeerId, kind: 'cidr', prefix, uses: 1, groups: new Set() };
+    const entry: CidrEntry = {
+      peer: peer as PeerId,
+      kind: 'cidr',
+      prefix,
+      uses: 1,
+      groups: new Set(),
+      signature: null,
+    };
     const covering = this.#entries.covering(prefix.bits).at(-1) ?? this.#world;
     for (const namings of this.#namings.covering(prefix.bits)) {
       for (const [network, group] of namings) if (inNetwork(network, prefix.bits)) joinGroup(entry, group);

@@ -18,6 +18,7 @@ export class RuleBook {
   readonly #peerSets = new Map<string, PeerSet>();
   readonly #idle = new Set<PeerSet>();
   #numbersGiven = 0;
+  #networkGroupsMade = 0;
 
   constructor(parts: { selections: Selections; networks: Networks; tables: PortTables; hostGroup: Group }) {
     this.#selections = parts.selections;
@@ -154,7 +155,14 @@ export class RuleBook {
   #networkGroup(key: string, networks: readonly Network[]): NetworkGroup {
     let group = this.#networkGroups.get(key);
     if (group === undefined) {
-      group = { key, networks, active: false, members: new Set(), peerSets: new Set() };
+      group = {
+        key,
+        number: ++this.#networkGroupsMade,
+        networks,
+        active: false,
+        members: new Set(),
+        peerSets: new Set(),
+      };
       this.#networkGroups.set(key, group);
     }
     return group;

@@ -30,12 +30,19 @@ export class Selections {
   readonly #groupsByTerm = new Map<string, Set<SelectionGroup>>();
   readonly #groupsWithoutTerm = new Set<SelectionGroup>();
   readonly #listener: MembershipListener;
+  #groupsMade = 0;
   /** Stands for every workload that no selector names by a label: a workload without labels. Its table is `others`. */
   readonly others: IdentityEntry;
 
   constructor(listener: MembershipListener) {
     this.#listener = listener;
-    this.others = { peer: reservedIdentity.any as PeerId & IdentityId, kind: 'others', labels: {}, groups: new Set() };
+    this.others = {
+      peer: reservedIdentity.any as PeerId & IdentityId,
+      kind: 'others',
+      labels: {},
+      groups: new Set(),
+      signature: null,
+    };
   }
 
   identities(): IterableIterator<IdentityEntry> {
@@ -53,7 +60,13 @@ export class Selections {
       this.#relabel(known, labels);
       return { entry: known, isNew: false };
     }
-    const entry: IdentityEntry = { peer: id as PeerId & IdentityId, kind: 'identity', labels, groups: new Set() };
+    const entry: IdentityEntry = {
+      peer: id as PeerId & IdentityId,
+      kind: 'identity',
+      labels,
+      groups: new Set(),
+      signature: null,
+    };
     this.#identities.set(id, entry);
     for (const term of labelTerms(labels)) setOf(this.#entriesByTerm, term).add(entry);
     for (const group of this.#groupsSelecting(labels)) joinGroup(entry, group);
@@ -86,7 +99,7 @@ export class Selections {
   setGroup(key: string, selection: Selection | null): SelectionGroup {
     let group = this.#groups.get(key);
     if (group === undefined) {
-      group = { key, selection: null, members: new Set(), peerSets: new Set() };
+      group = { key, number: ++this.#groupsMade, selection: null, members: new Set(), peerSets: new Set() };
       this.#groups.set(key, group);
     } else {
       this.#unindex(group);

@@ -1,7 +1,7 @@
 import { type CompiledDirection, type Direction, type PeerId, type PortTable, reservedIdentity } from '../model.ts';
 import { type Floor, floorLayers } from './floor.ts';
 import { type PeerSet, peerSetHas, type RuleEntry } from './peer-set.ts';
-import type { PeerEntry } from './peer.ts';
+import { type PeerEntry, signatureOf } from './peer.ts';
 import type { NumberedVerdict, PortTables } from './port-table.ts';
 import { SideRules } from './side-rules.ts';
 import type { DirectionChange, RowChange } from './update.ts';
@@ -25,14 +25,14 @@ export interface Round {
   /** For each new prefix the peer that its addresses had before, and for each old one the peer that they have now. */
   readonly coveringBefore: ReadonlyMap<PeerId, PeerId>;
   readonly coveringNow: ReadonlyMap<PeerId, PeerId>;
+  /** Whether there are any of these. */
+  readonly prefixesChanged: boolean;
 }
 
 export interface SideChange extends DirectionChange {
   /** See `SubjectChange.flip`. */
   readonly flip: boolean;
 }
-
-type RowChanges = Map<PeerId, RowChange>;
 
 /** The tables of one subject in one direction. */
 export class Side implements CompiledDirection {
@@ -101,7 +101,7 @@ export class Side implements CompiledDirection {
     const others = othersBefore === this.others ? null : { before: othersBefore, after: this.others };
     const flip = others !== null || this.#verdictChanged(round, changes, everything);
     this.#clean();
-    return { rows: [...changes.values()].filter(({ before, after }) => before !== after), others, flip };
+    return { rows: changes.filter(({ before, after }) => before !== after), others, flip };
   }
 
   /** As `#rebuild`, without the cost of comparing with nothing. */
@@ -125,23 +125,32 @@ export class Side implements CompiledDirection {
   }
 
   /** Only the peers that something happened to. */
-  #patch(round: Round): RowChanges {
+  #patch(round: Round): RowChange[] {
     for (const set of this.#dirtySets) {
       for (const group of set.groups) for (const member of group.members) this.#dirtyPeers.add(member);
     }
-    const changes: RowChanges = new Map();
+    const changes: RowChange[] = [];
+    const bySignature = new Map<string, PortTable>();
     for (const entry of this.#dirtyPeers) {
-      const table = round.exists(entry)
-        ? this.#table(round, this.rules.about(entry), entry.kind === 'host')
-        : this.others;
+      const table = round.exists(entry) ? this.#tableAbout(round, entry, bySignature) : this.others;
       this.#setRow(round, entry.peer, table, changes);
     }
     return changes;
   }
 
-  #rebuild(round: Round): RowChanges {
+  #tableAbout(round: Round, entry: PeerEntry, bySignature: Map<string, PortTable>): PortTable {
+    const signature = signatureOf(entry);
+    let table = bySignature.get(signature);
+    if (table === undefined) {
+      table = this.#table(round, this.rules.about(entry), entry.kind === 'host');
+      bySignature.set(signature, table);
+    }
+    return table;
+  }
+
+  #rebuild(round: Round): RowChange[] {
     const wanted = this.#wantedTables(round);
-    const changes: RowChanges = new Map();
+    const changes: RowChange[] = [];
     for (const peer of this.#rows.keys()) if (!wanted.has(peer)) this.#setRow(round, peer, this.others, changes);
     for (const [peer, table] of wanted) this.#setRow(round, peer, table, changes);
     return changes;
@@ -167,12 +176,14 @@ export class Side implements CompiledDirection {
     return wanted;
   }
 
-  /** Keeps a row only where it says something else than `others`. Unchanged peers are noted too: their addresses may have moved. */
-  #setRow(round: Round, peer: PeerId, table: PortTable, changes: RowChanges): void {
+  /**
+   * Keeps a row only where it says something else than `others`. Where prefixes came or went, unchanged peers are noted too: the
+   * addresses behind them may have been another's.
+   */
+  #setRow(round: Round, peer: PeerId, table: PortTable, changes: RowChange[]): void {
     const before = this.#rows.get(peer) ?? null;
     const after = table === this.others ? null : table;
-    const earlier = changes.get(peer);
-    changes.set(peer, { peer, before: earlier === undefined ? before : earlier.before, after });
+    if (before !== after || round.prefixesChanged) changes.push({ peer, before, after });
     if (before === after) return;
     if (after === null) {
       this.#rows.delete(peer);
@@ -200,18 +211,18 @@ export class Side implements CompiledDirection {
   }
 
   /** Whether a packet that could be judged before this round, by a peer without change of its own, is judged otherwise now. */
-  #verdictChanged(round: Round, changes: RowChanges, everything: boolean): boolean {
-    const { coveringBefore, coveringNow } = round;
-    const old = (peer: PeerId): PortTable => {
-      const change = changes.get(peer);
-      return (change === undefined ? this.#rows.get(peer) : change.before) ?? this.others;
-    };
+  #verdictChanged(round: Round, changes: readonly RowChange[], everything: boolean): boolean {
+    const { coveringBefore, coveringNow, identitiesAdded, identitiesRemoved } = round;
+    const lasting = (peer: PeerId): boolean => !identitiesAdded.has(peer) && !identitiesRemoved.has(peer);
+    if (!round.prefixesChanged) return changes.some(({ peer }) => lasting(peer));
+
+    const before = new Map(changes.map((change) => [change.peer, change.before]));
+    const old = (peer: PeerId): PortTable =>
+      (before.has(peer) ? before.get(peer) : this.#rows.get(peer)) ?? this.others;
     const now = (peer: PeerId): PortTable => this.#rows.get(peer) ?? this.others;
     const changed = (peer: PeerId): boolean =>
-      !round.identitiesAdded.has(peer) &&
-      !round.identitiesRemoved.has(peer) &&
-      old(coveringBefore.get(peer) ?? peer) !== now(coveringNow.get(peer) ?? peer);
-    if (changes.keys().some(changed)) return true;
+      lasting(peer) && old(coveringBefore.get(peer) ?? peer) !== now(coveringNow.get(peer) ?? peer);
+    if (before.keys().some(changed)) return true;
     // A patch has looked at every prefix that matters here; making all anew only at those that have rows.
     return everything && (coveringBefore.keys().some(changed) || coveringNow.keys().some(changed));
   }
