@@ -6,8 +6,9 @@
 /* parse() returns one of these, or a counter as the reason to drop. */
 enum { parsed = -1, parsed_arp = -2 };
 
-/* Headers that parse() looks at directly: Ethernet, IPv6, and the longest TCP header without options. */
-enum { headers_bytes = 14 + 60 + 20 };
+/* Headers that parse() looks at directly, up to TCP's options: of plain IPv4, of IPv6, and of the longest IPv4. */
+enum { ipv4_headers = 14 + 20 + 20, ipv6_headers = 14 + 40 + 20, headers_max = 14 + 60 + 20 };
+enum { ipv4_plain = 0x45 };
 
 struct port_pair {
   __be16 source;
@@ -262,12 +263,24 @@ FAST int parse_ipv6(struct __sk_buff *skb, void *data, void *end, struct packet 
   return result;
 }
 
+/* Payload lies in pages of its own behind the headers: asking for more than the headers would copy some of it, for every packet. */
+FAST __u32 headers_of(void *data, void *end)
+{
+  struct ethhdr *ethernet = data;
+  __u8 *first = data + ETH_HLEN;
+  if ((void *)(first + 1) > end)
+    return headers_max;
+  if (ethernet->h_proto == bpf_htons(ETH_P_IP) && *first == ipv4_plain)
+    return ipv4_headers;
+  return ethernet->h_proto == bpf_htons(ETH_P_IPV6) ? ipv6_headers : headers_max;
+}
+
 FAST int parse(struct __sk_buff *skb, struct packet *p)
 {
   void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
   p->length = skb->len;
-  if (unlikely(data + headers_bytes > end) && end - data < p->length) {
-    bpf_skb_pull_data(skb, p->length < headers_bytes ? p->length : headers_bytes);
+  if (unlikely(end - data < p->length && end - data < headers_of(data, end))) {
+    bpf_skb_pull_data(skb, p->length < headers_max ? p->length : headers_max);
     data = (void *)(long)skb->data;
     end = (void *)(long)skb->data_end;
   }
