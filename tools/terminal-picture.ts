@@ -65,7 +65,9 @@ function cut(lines: readonly string[]): readonly string[] {
 }
 
 const lines = cut(readFileSync(0, 'utf8').replaceAll('\r', '').trimEnd().split('\n'));
-const columns = Math.max(...lines.map((line) => piecesOf(line).reduce((sum, piece) => sum + [...piece.text].length, 0)));
+const columns = Math.max(
+  ...lines.map((line) => piecesOf(line).reduce((sum, piece) => sum + [...piece.text].length, 0)),
+);
 const width = Math.ceil(columns * columnWidth + 2 * padding);
 const height = lines.length * lineHeight + barHeight + 2 * padding;
 
@@ -73,7 +75,9 @@ const text = lines.flatMap((line, row) =>
   piecesOf(line)
     .filter((piece) => piece.text.trim() !== '')
     .map((piece) => {
-      const kinds = [piece.colour, piece.bold ? 'bold' : null, piece.dim ? 'dim' : null].filter((kind) => kind !== null);
+      const kinds = [piece.colour, piece.bold ? 'bold' : null, piece.dim ? 'dim' : null].filter(
+        (kind) => kind !== null,
+      );
       const x = (padding + piece.column * columnWidth).toFixed(1);
       const y = barHeight + padding + row * lineHeight + fontSize;
       const className = kinds.length === 0 ? '' : ` class="${kinds.join(' ')}"`;
@@ -81,7 +85,8 @@ const text = lines.flatMap((line, row) =>
     }),
 );
 
-process.stdout.write(`<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img">
+process.stdout
+  .write(`<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img">
 <title>${escaped(values.title)}</title>
 <style>
   text { font: ${fontSize}px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; fill: #1f2328; }

@@ -30,7 +30,7 @@ export const fileLinesMax = 400;
 
 const packageOf = (path: string): string | undefined => /^packages\/([^/]+)\//.exec(path)?.[1];
 const isTest = (path: string): boolean =>
-  /\.test\.ts$/.test(path) || /\/testing\//.test(path) || path.startsWith('test/');
+  path.endsWith('.test.ts') || /\/testing\//.test(path) || path.startsWith('test/');
 const isCode = (path: string): boolean => /\.(ts|tsx|mjs|js)$/.test(path) && !path.endsWith('.d.ts');
 
 /** Module specifiers of a file, types included, in order of appearance. */
