@@ -267,6 +267,46 @@ test('a network keeps its number while some rule names it, and only the networks
   assert.deepEqual(third!.update.cidrs.removed, first!.update.cidrs.added);
 });
 
+test('measuring a workload anew opens or closes it, though no selector looks at what was measured', () => {
+  const compiler = createCompiler();
+  const posture = { egress: 'allow', isolation: { class: 'sandbox' } } as const;
+  const spec = { selector: { matchLabels: { app: 'a' } }, posture };
+  const policySet = policySetOf([{ apiVersion, kind: 'Segment', metadata: { name: 'a' }, spec }]);
+  const measured = (kind: string): readonly [IdentityId, Labels] => [own, { app: 'a', [`${factPrefix}class`]: kind }];
+  compiler.update({ policySet, identities: { set: [measured('shared')] }, subjects: { added: [own] } });
+  assert.equal(compiler.subject(own)?.egress.others.otherwise.action, 'deny');
+  const [change] = compiler.update({ identities: { set: [measured('sandbox')] } }).subjects;
+  assert.equal(compiler.subject(own)?.egress.others.otherwise.action, 'allow');
+  assert.ok(change?.kind === 'changed' && change.flip);
+});
+
+test('a workload leaves the end of a rule in the change that takes the rule away', () => {
+  const compiler = createCompiler();
+  const selector = (app: string) => ({ selector: { matchLabels: { app } } });
+  const rule = {
+    name: 'r',
+    action: 'allow',
+    from: selector('a'),
+    to: [selector('b'), { cidr: '10.0.0.0/8' }],
+  } as const;
+  const policySet = policySetOf([{ apiVersion, kind: 'Policy', metadata: { name: 'p' }, spec: { rules: [rule] } }]);
+  const set = [
+    [own, { app: 'a' }],
+    [257 as IdentityId, { app: 'b' }],
+  ] as const;
+  compiler.update({ policySet, identities: { set }, subjects: { added: [own] } });
+  assert.deepEqual([...compiler.subject(own)!.egress.rows.values()].map(({ otherwise }) => otherwise.action).sort(), [
+    'allow',
+    'allow',
+    'deny',
+    'deny',
+  ]);
+  const { cidrs } = compiler.update({ policySet: policySetOf([]), identities: { set: [[own, { app: 'c' }]] } });
+  assert.equal(cidrs.removed.length, 1);
+  // The host, for names, and the unknown.
+  assert.deepEqual([...compiler.subject(own)!.egress.rows.keys()].sort(), [1, 3]);
+});
+
 test('a wrong change is refused before it changes anything', () => {
   const { compiler } = rulesOf([{ to: { any: true } }])[0]!;
   const before = compiler.sizes();

@@ -1,2 +1,0 @@
-export * from './compiled.ts';
-export * from './generate.ts';
