@@ -1,6 +1,5 @@
 /** The API's client over real TLS, for tests and measurements. */
 import { request as httpsRequest } from 'node:https';
-import { createInterface } from 'node:readline';
 import { createApiClient, managerServerName } from '@bulkhead/protocol';
 import type { IncomingMessage } from 'node:http';
 import type { ApiClient, ApiTransport, TransportRequest } from '@bulkhead/protocol';
@@ -33,12 +32,27 @@ export function apiTransport(address: ApiAddress): ClosableTransport {
     },
     async stream(request) {
       const response = await open(address, request);
-      // A stream that ends in the middle shows as an early end of its lines.
       response.on('error', () => undefined);
-      const lines = createInterface({ input: response, crlfDelay: Infinity });
-      return { status: response.statusCode ?? 0, lines, close: () => response.destroy() };
+      return { status: response.statusCode ?? 0, lines: linesOf(response), close: () => response.destroy() };
     },
   };
+}
+
+/** Leaving the loop ends the request; a stream that is cut shows as the end of its lines. */
+async function* linesOf(response: IncomingMessage): AsyncGenerator<string> {
+  let rest = '';
+  try {
+    for await (const chunk of response.setEncoding('utf8')) {
+      const lines = `${rest}${chunk}`.split('\n');
+      rest = lines.pop()!;
+      yield* lines;
+    }
+    if (rest !== '') yield rest;
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'ECONNRESET') throw error;
+  } finally {
+    response.destroy();
+  }
 }
 
 /** One request with any bytes as body. */
