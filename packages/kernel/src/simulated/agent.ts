@@ -31,7 +31,7 @@ export interface OpenAgent {
   close(): void;
 }
 
-const programNames = ['from_punt', 'from_uplink', 'from_workload', 'to_workload'] as const;
+const programNames = ['from_overlay', 'from_punt', 'from_uplink', 'from_workload', 'to_workload'] as const;
 const layout = 'simulated';
 /** Results of a traffic control program. */
 const action = { ok: 0, shot: 2, redirect: 7 } as const;
@@ -125,7 +125,6 @@ class Agent implements OpenAgent {
       attach: (ifindex: number, hook: Hook) => {
         const operation = `attach ${hook} to interface ${ifindex}`;
         const { links } = this.#loaded(operation);
-        if (hook === 'overlay') throw new KernelError(operation, 'ENOENT', { detail: 'the program is not loaded' });
         if (!find(ifindex)) throw new KernelError(operation, 'ENODEV');
         machine.failures.meet('links', operation);
         links.set(ifindex, (links.get(ifindex) ?? new Set()).add(hook));
@@ -226,6 +225,6 @@ function testRun(
     program === 'from_workload' ? { hook: 'from-workload', ifindex } : { hook: 'to-workload', ifindex, marked: false };
   const delivery = machine.run(new Uint8Array(frame), arrival);
   if (delivery.kind === 'dropped') return delivery.rejected ? action.redirect : action.shot;
-  if (delivery.kind === 'punted') return action.redirect;
+  if (delivery.kind === 'punted' || delivery.kind === 'tunnelled') return action.redirect;
   return program === 'from_workload' && delivery.slot !== 0 ? action.redirect : action.ok;
 }

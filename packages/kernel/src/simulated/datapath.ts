@@ -17,7 +17,7 @@ import {
   type Seen,
   type Surroundings,
 } from './packet-judging.ts';
-import { count, type HeldPacket, type Pair } from './state.ts';
+import { count, type HeldPacket, type Pair, type TableConnection } from './state.ts';
 import { endpointParty, judge, partyOf, severity, wordOf, type Party } from './verdict.ts';
 
 const protocolTcp = 6;
@@ -25,26 +25,39 @@ const protocolTcp = 6;
 /** What is known of a packet that was not read. */
 const unread = packetOf({ protocol: 0, source: '::', sourcePort: 0, destination: '::', destinationPort: 0 });
 
-export function enforce(around: Surroundings, parsed: Parsed, bytes: number, arrival: Arrival): Delivery {
+/** The endpoint whose traffic the packet is: of the interface, or of the inner destination that came through the tunnel. */
+function endpointOf(around: Surroundings, parsed: Parsed, arrival: Arrival): EndpointEntry | CounterName {
   const { pinned } = around;
-  const endpoint = [...pinned.endpoints.values()].find((candidate) => candidate.ifindex === arrival.ifindex);
-  if (endpoint === undefined) {
-    count(pinned, 'unknown_interface');
-    return { kind: 'dropped', reason: 'unknown_interface', rejected: false };
+  if (arrival.hook !== 'from-overlay') {
+    const found = pinned.endpoints.values().find((candidate) => candidate.ifindex === arrival.ifindex);
+    return found ?? 'unknown_interface';
   }
+  if (parsed.kind === 'dropped') return parsed.reason;
+  const owner = pinned.addresses.get(parsed.packet.destination);
+  return (owner?.kind === 'endpoint' ? pinned.endpoints.get(owner.slot) : undefined) ?? 'misdirected';
+}
+
+export function enforce(around: Surroundings, parsed: Parsed, bytes: number, arrival: Arrival): Delivery {
+  const endpoint = endpointOf(around, parsed, arrival);
+  if (typeof endpoint === 'string') {
+    count(around.pinned, endpoint);
+    return { kind: 'dropped', reason: endpoint, rejected: false };
+  }
+  const isUnread = parsed.packet === null || (endpoint.state === 'fenced' && arrival.hook !== 'from-overlay');
   const seen: Seen = {
-    packet: endpoint.state === 'fenced' || parsed.packet === null ? unread : parsed.packet,
+    packet: isUnread ? unread : parsed.packet,
     bytes,
     answers: parsed.kind === 'packet' && parsed.answers,
     arrival,
     slot: endpoint.slot,
     slots: arrival.hook === 'from-workload' ? [endpoint.slot, 0] : [0, endpoint.slot],
+    vouched: false,
   };
   if (endpoint.state === 'fenced') return drop(around, seen, 'fenced');
   const delivery = parsed.kind === 'dropped' ? drop(around, seen, parsed.reason) : checked(around, seen, endpoint);
   // Observed: told and counted, never enforced.
   if (endpoint.state === 'observed')
-    return { kind: 'passed', slot: arrival.hook === 'to-workload' ? endpoint.slot : 0 };
+    return { kind: 'passed', slot: arrival.hook === 'from-workload' ? 0 : endpoint.slot };
   return delivery;
 }
 
@@ -53,7 +66,7 @@ function checked(around: Surroundings, seen: Seen, endpoint: EndpointEntry): Del
   const own = packet.source.includes(':') ? endpoint.ipv6 : endpoint.ipv4;
   if (arrival.hook === 'from-workload') {
     if (packet.sourceMac !== endpoint.mac || packet.source !== own) return drop(around, seen, 'spoofed');
-  } else if (packet.destination !== own) {
+  } else if (arrival.hook === 'to-workload' && packet.destination !== own) {
     return drop(around, seen, 'misdirected');
   }
   return known(around, seen) ?? first(around, seen);
@@ -65,21 +78,50 @@ function known(around: Surroundings, seen: Seen): Delivery | null {
   const connection = pinned.connections.get(tableKey(seen.packet));
   if (connection === undefined || isDead(connection, nowNs)) return null;
   const side = sideOf(connection, seen.packet);
-  const current = ([0, 1] as const).every((index) => {
-    if (connection.slot[index] === 0) return true;
-    const endpoint = pinned.endpoints.get(connection.slot[index]);
-    return endpoint?.state === 'governed' && wordOf(endpoint) === connection.word[index];
-  });
-  const sender = seen.arrival.hook === 'from-workload' ? side : other(side);
-  if (!current || connection.slot[sender] !== seen.slot) return null;
-  if (seen.arrival.hook === 'to-workload' && connection.slot[side] !== 0 && !seen.arrival.marked) return null;
+  if (!([0, 1] as const).every((index) => isCurrent(around, connection, index))) return null;
+  if (connection.slot[seen.arrival.hook === 'from-workload' ? side : other(side)] !== seen.slot) return null;
+  if (!isSameSender(seen.arrival, connection, side)) return null;
   if (useConnection(pinned, limits, connection, seen.packet, seen.bytes, nowNs) === 'begins') return null;
-  return { kind: 'passed', slot: connection.slot[other(side)] };
+  return passed(around, seen, connection.slot[other(side)], connection.overlayHost);
 }
 
-/** On its way in a workload's address is believed only with the mark, a remote workload's never. */
-function isGenuine(sender: Party, arrival: Arrival): boolean {
-  if (arrival.hook === 'from-workload') return true;
+/** An end is as it was judged. */
+function isCurrent(around: Surroundings, connection: TableConnection, index: 0 | 1): boolean {
+  const endpoint = around.pinned.endpoints.get(connection.slot[index]);
+  if (connection.slot[index] === 0) return true;
+  const isJudged = endpoint?.state === 'governed' || endpoint?.state === 'observed';
+  return isJudged && wordOf(endpoint) === connection.word[index];
+}
+
+/** What comes in must come from where the connection's packets come from. */
+function isSameSender(arrival: Arrival, connection: TableConnection, side: 0 | 1): boolean {
+  switch (arrival.hook) {
+    case 'from-workload':
+      return true;
+    case 'to-workload':
+      return connection.slot[side] === 0 || arrival.marked;
+    case 'from-overlay':
+      return connection.overlayHost === arrival.host && connection.identity[side] === arrival.identity;
+  }
+}
+
+/** Where a packet goes that may: to the endpoint it came for, to another one here, through the tunnel, or to the host's stack. */
+function passed(around: Surroundings, seen: Seen, receiverSlot: number, overlayHost: string | null): Delivery {
+  if (seen.arrival.hook !== 'from-workload') return { kind: 'passed', slot: seen.slot };
+  const sender = around.pinned.endpoints.get(seen.slot);
+  const receiver = around.pinned.endpoints.get(receiverSlot);
+  if (receiver !== undefined) return { kind: 'passed', slot: receiver.state === 'observed' ? 0 : receiver.slot };
+  if (overlayHost === null || sender === undefined || sender.state === 'observed') return { kind: 'passed', slot: 0 };
+  return { kind: 'tunnelled', host: overlayHost, identity: sender.identity };
+}
+
+/** On its way in a workload's address is believed only with the mark; a remote one's only from its own host, under its own identity. */
+function isBelieved(sender: Party, seen: Seen): boolean {
+  const { arrival } = seen;
+  if (arrival.hook === 'from-workload' || seen.vouched) return true;
+  if (arrival.hook === 'from-overlay') {
+    return sender.owner === 'remote' && sender.host === arrival.host && sender.identity === arrival.identity;
+  }
   return sender.owner === 'endpoint' ? arrival.marked : sender.owner !== 'remote';
 }
 
@@ -92,7 +134,7 @@ function endsOf(around: Surroundings, seen: Seen, side: 0 | 1): Pair<Party> | nu
   const sender = arrival.hook === 'from-workload' ? endpointParty(mine) : partyOf(pinned, packet.source);
   const receiver = arrival.hook === 'from-workload' ? partyOf(pinned, packet.destination) : endpointParty(mine);
   seen.slots = [sender.slot, receiver.slot];
-  return isGenuine(sender, arrival) ? (side === 0 ? [sender, receiver] : [receiver, sender]) : null;
+  return isBelieved(sender, seen) ? (side === 0 ? [sender, receiver] : [receiver, sender]) : null;
 }
 
 function evaluate(around: Surroundings, seen: Seen): Judgement | CounterName {
@@ -103,7 +145,7 @@ function evaluate(around: Surroundings, seen: Seen): Judgement | CounterName {
   if (open === null && seen.answers) return 'icmp_unmatched';
   const side = open === null ? 0 : sideOf(open, packet);
   const ends = endsOf(around, seen, side);
-  if (ends === null) return 'spoofed';
+  if (ends === null) return seen.arrival.hook === 'from-overlay' ? 'overlay_spoofed' : 'spoofed';
   const port = side === 0 ? packet.destinationPort : packet.sourcePort;
   return { ends, verdict: judge(around.pinned, ends, packet.protocol * 0x10000 + port), side, open };
 }
@@ -116,16 +158,11 @@ function first(around: Surroundings, seen: Seen): Delivery {
 function settle(around: Surroundings, seen: Seen, judgement: Judgement, isDecided: boolean): Delivery {
   const { pinned, limits, nowNs } = around;
   const { ends, verdict, open, side } = judgement;
-  const isReceiver = seen.arrival.hook === 'to-workload';
   const receiver = ends[other(side)];
-  const passed: Delivery = {
-    kind: 'passed',
-    slot: isReceiver ? seen.slot : receiver.state === 'observed' ? 0 : receiver.slot,
-  };
   const passes = !verdict.wait && verdict.action === 'allow';
   if (pinned.endpoints.get(seen.slot)?.state === 'observed' && !passes) {
     tell(around, seen, judgement, { kind: 'deny', reason: 'observed_denied', observed: true });
-    return passed;
+    return passed(around, seen, receiver.slot, receiver.host);
   }
   if (verdict.observed !== 'allow')
     tell(around, seen, judgement, { kind: 'deny', reason: 'observed_denied', observed: true });
@@ -142,24 +179,29 @@ function settle(around: Surroundings, seen: Seen, judgement: Judgement, isDecide
     const isReset = (seen.packet.tcpFlags & tcpFlag.rst) !== 0;
     return { kind: 'dropped', reason: verdict.reason, rejected: verdict.action === 'reject' && !isReset };
   }
-  if (receiver.owner === 'remote') return drop(around, seen, 'unreachable_remote');
+  const isLeaving = seen.arrival.hook === 'from-workload' && receiver.owner === 'remote';
+  if (isLeaving && pinned.config.overlayIfindex === 0) return drop(around, seen, 'unreachable_remote');
   const refused =
     open === null ? openConnection(around, seen, judgement, isDecided) : judgedAgain(around, seen, judgement, open);
-  return refused === null ? passed : drop(around, seen, refused);
+  return refused === null ? passed(around, seen, receiver.slot, receiver.host) : drop(around, seen, refused);
 }
 
 export type Answered = { readonly outcome: 'sent' | 'stale' | 'full'; readonly delivery: Delivery };
 
 /** A frame that came back to the punt device, with its record. */
 export function answerHeld(around: Surroundings, held: HeldPacket, bytes: number, isAdmitted: boolean): Answered {
-  const endpoint = around.pinned.endpoints.get(held.charged);
-  const ifindex = endpoint?.ifindex ?? 0;
-  const arrival: Arrival =
-    held.hook === 'from-workload' ? { hook: held.hook, ifindex } : { hook: held.hook, ifindex, marked: held.marked };
   const sender = held.fromResponder ? held.slot[1] : held.slot[0];
   const receiver = held.fromResponder ? held.slot[0] : held.slot[1];
   const slots: Pair<number> = [sender, receiver];
-  const seen: Seen = { packet: held.packet, bytes, answers: false, arrival, slot: held.charged, slots };
+  const seen: Seen = {
+    packet: held.packet,
+    bytes,
+    answers: false,
+    arrival: held.arrival,
+    slot: held.charged,
+    slots,
+    vouched: true,
+  };
   const judgement = evaluate(around, seen);
   if (typeof judgement === 'string') return { outcome: 'stale', delivery: drop(around, seen, judgement) };
   const { verdict, ends } = judgement;

@@ -41,11 +41,10 @@ export function punt(around: Surroundings, seen: Seen, judgement: Judgement): De
     rule: [...verdict.asked],
     generation: [generationOf(ends[0]), generationOf(ends[1])],
     reason: verdict.wait ? 'held' : 'ask',
-    hook: seen.arrival.hook,
+    arrival: seen.arrival,
     charged: seen.slot,
     fromResponder: judgement.side === 1,
     packet: seen.packet,
-    marked: seen.arrival.hook === 'to-workload' && seen.arrival.marked,
   });
   pinned.pendings.set(key, { atNs: nowNs, id });
   usage.punts++;

@@ -221,6 +221,52 @@ describe('a simulated machine', () => {
   });
 });
 
+test('between hosts: what one machine sends through the tunnel the other believes, and nothing else', async () => {
+  const allowAll = always('allow');
+  const one = new World();
+  const two = new World();
+  for (const world of [one, two]) {
+    await world.start(allowAll);
+    const { ifindex } = await world.kernel.routes.createVeth({
+      name: 'vxlan0',
+      peer: 'vxlan1',
+      mac: '02:00:00:00:02:01',
+      peerMac: '02:00:00:00:02:02',
+      mtu: 1450,
+    });
+    world.kernel.maps.setConfig({ ...world.kernel.maps.config(), overlayIfindex: ifindex });
+    world.kernel.links.attach(ifindex, 'overlay');
+  }
+  // The second machine's endpoints have other addresses.
+  two.kernel.maps.setEndpoint({ ...two.endpoints[0]!, ipv4: '10.9.1.1' });
+  two.kernel.maps.setAddress('10.9.1.1', { kind: 'endpoint', slot: 1 });
+  two.kernel.maps.removeAddress('10.9.0.1');
+  one.kernel.maps.setAddress('10.9.1.1', { kind: 'remote', identity: 301, host: '192.0.2.2' });
+  two.kernel.maps.setAddress('10.9.0.1', { kind: 'remote', identity: 301, host: '192.0.2.1' });
+  const packet = one.packet(80, { destination: '10.9.1.1' });
+  assert.deepEqual(one.send(packet), { kind: 'tunnelled', host: '192.0.2.2', identity: 301 });
+  const arrival = { hook: 'from-overlay', host: '192.0.2.1', identity: 301 } as const;
+  assert.deepEqual(two.machine.deliver(packet, arrival), { kind: 'passed', slot: 1 });
+  for (const wrong of [{ identity: 302 }, { host: '192.0.2.9' }]) {
+    for (const tcpFlags of [tcpFlag.syn, tcpFlag.ack]) {
+      const delivery = two.machine.deliver({ ...packet, tcpFlags, sequence: 77 }, { ...arrival, ...wrong });
+      assert.deepEqual(delivery, { kind: 'dropped', reason: 'overlay_spoofed', rejected: false });
+    }
+  }
+  const spoofed = { ...packet, source: '10.9.0.99' };
+  assert.equal(two.machine.deliver(spoofed, arrival).kind, 'dropped');
+  const answer = packetOf(
+    { protocol: 6, source: '10.9.1.1', sourcePort: 80, destination: '10.9.0.1', destinationPort: 4080 },
+    { sourceMac: two.endpoints[0]!.mac, tcpFlags: tcpFlag.syn | tcpFlag.ack },
+  );
+  const back = two.machine.deliver(answer, { hook: 'from-workload', ifindex: two.endpoints[0]!.ifindex });
+  assert.deepEqual(back, { kind: 'tunnelled', host: '192.0.2.1', identity: 301 });
+  assert.deepEqual(one.machine.deliver(answer, { hook: 'from-overlay', host: '192.0.2.2', identity: 301 }), {
+    kind: 'passed',
+    slot: 1,
+  });
+});
+
 test('failures by seed change nothing, and the same seed fails at the same places', async () => {
   await fc.assert(
     fc.asyncProperty(fc.integer(), async (seed) => {

@@ -24,7 +24,8 @@ export interface SimulatedOptions {
 /** A packet at a machine's edge: the interface that it enters or leaves by. */
 export type SimulatedArrival =
   | { readonly hook: 'from-workload'; readonly ifindex: number }
-  | { readonly hook: 'to-workload'; readonly ifindex: number; readonly marked?: boolean };
+  | { readonly hook: 'to-workload'; readonly ifindex: number; readonly marked?: boolean }
+  | { readonly hook: 'from-overlay'; readonly host: string; readonly identity: number };
 
 export type SimulatedDelivery =
   | Delivery
@@ -101,12 +102,17 @@ class Machine implements SimulatedMachine {
   }
 
   deliver(packet: Packet, arrival: SimulatedArrival): SimulatedDelivery {
-    const hooks = this.pinned?.links.get(arrival.ifindex);
-    if (this.pinned === null || hooks === undefined || !hooks.has('workload')) {
+    if (!this.#isAttached(arrival)) {
       // Without a program nothing carries its mark, so a forward chain of ours stops it.
       return { kind: 'unfiltered', passes: this.network.rulesets.size === 0 };
     }
     return this.run(frameOf(packet), fullArrival(arrival));
+  }
+
+  #isAttached(arrival: SimulatedArrival): boolean {
+    if (this.pinned === null) return false;
+    if (arrival.hook !== 'from-overlay') return this.pinned.links.get(arrival.ifindex)?.has('workload') === true;
+    return this.pinned.links.get(this.pinned.config.overlayIfindex)?.has('overlay') === true;
   }
 
   run(frame: Uint8Array, arrival: Arrival): Delivery {
@@ -131,7 +137,7 @@ function addLoopback(network: Network): void {
 }
 
 function fullArrival(arrival: SimulatedArrival): Arrival {
-  return arrival.hook === 'from-workload' ? arrival : { ...arrival, marked: arrival.marked ?? false };
+  return arrival.hook === 'to-workload' ? { ...arrival, marked: arrival.marked ?? false } : arrival;
 }
 
 export function createSimulatedMachine(options: SimulatedOptions): SimulatedMachine {

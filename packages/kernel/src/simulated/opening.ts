@@ -47,27 +47,43 @@ function takeBudget(around: Surroundings, slot: Pair<number>): CounterName | nul
   return null;
 }
 
+/** A place for an entry that is new. */
+function makeRoom(around: Surroundings, slot: Pair<number>): CounterName | null {
+  const { pinned, limits } = around;
+  const refused = takeBudget(around, slot);
+  if (refused !== null) return refused;
+  const isFull = (): boolean => pinned.connections.size >= limits.connectionsMax;
+  if (!isFull() || (recycleIfAlone(around) && !isFull())) return null;
+  payBack(pinned, slot);
+  return 'table_full';
+}
+
+/** An entry that is over, or begun again, gives its place to the new one; whoever pays for both needs no more room. */
+function replaceOld(around: Surroundings, old: TableConnection, slot: Pair<number>): CounterName | null {
+  const { pinned, limits, nowNs } = around;
+  reportClose(pinned, limits, old, nowNs);
+  const before = payerOf(old.slot);
+  const after = payerOf(slot);
+  if (before.slot === after.slot && before.index === after.index) return null;
+  const refused = takeBudget(around, slot);
+  if (refused === null) payBack(pinned, old.slot);
+  return refused;
+}
+
 export function openConnection(
   around: Surroundings,
   seen: Seen,
   judgement: Judgement,
   isDecided: boolean,
 ): CounterName | null {
-  const { pinned, limits, nowNs } = around;
+  const { pinned, nowNs } = around;
   const { packet } = seen;
   const { ends, verdict } = judgement;
   const key = tableKey(packet);
   const old = pinned.connections.get(key);
   const slot: Pair<number> = [ends[0].slot, ends[1].slot];
-  if (old !== undefined) reportClose(pinned, limits, old, nowNs);
-  const refused = takeBudget(around, slot);
+  const refused = old === undefined ? makeRoom(around, slot) : replaceOld(around, old, slot);
   if (refused !== null) return refused;
-  const isFull = (): boolean => old === undefined && pinned.connections.size >= limits.connectionsMax;
-  if (isFull() && !(recycleIfAlone(around) && !isFull())) {
-    payBack(pinned, slot);
-    return 'table_full';
-  }
-  if (old !== undefined) forget(pinned, key);
   const isSyn = (packet.tcpFlags & (tcpFlag.syn | tcpFlag.ack)) === tcpFlag.syn;
   const isReset = (packet.tcpFlags & tcpFlag.rst) !== 0;
   const state = packet.protocol !== protocolTcp ? 'none' : isSyn ? 'syn-sent' : isReset ? 'closed' : 'established';
@@ -84,6 +100,7 @@ export function openConnection(
     fin: [null, null],
     finAcked: [false, false],
     sequence: packet.sequence,
+    overlayHost: ends[0].host ?? ends[1].host,
     revision: pinned.config.revision,
     firstSeenNs: nowNs,
     lastSeenNs: nowNs,
@@ -112,6 +129,7 @@ export function judgedAgain(around: Surroundings, seen: Seen, judgement: Judgeme
   open.word = [ends[0].word, ends[1].word];
   open.identity = [ends[0].identity, ends[1].identity];
   open.rule = [...verdict.rule];
+  open.overlayHost = ends[0].host ?? ends[1].host;
   if (verdict.action === 'allow') open.decided = false;
   open.revision = pinned.config.revision;
   count(pinned, 'connections_judged_again');

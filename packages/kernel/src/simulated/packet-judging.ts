@@ -4,14 +4,20 @@ import type { Packet } from './frame.ts';
 import type { Pair, Pinned, TableConnection } from './state.ts';
 import type { Judged, Party } from './verdict.ts';
 
-/** Where a packet meets the programs: leaving a workload, or on its way into one (`marked`: checked by from_workload before). */
+/**
+ * Where a packet meets the programs: leaving a workload, on its way into one (`marked`: checked by from_workload before), or coming out
+ * of the tunnel from another host, which says whose it is.
+ */
 export type Arrival =
   | { readonly hook: 'from-workload'; readonly ifindex: number }
-  | { readonly hook: 'to-workload'; readonly ifindex: number; readonly marked: boolean };
+  | { readonly hook: 'to-workload'; readonly ifindex: number; readonly marked: boolean }
+  | { readonly hook: 'from-overlay'; readonly host: string; readonly identity: number };
 
 export type Delivery =
   /** To an endpoint of this host, or to the host's stack (`slot` 0). */
   | { readonly kind: 'passed'; readonly slot: number }
+  /** Through the tunnel to another host, under the sender's identity. */
+  | { readonly kind: 'tunnelled'; readonly host: string; readonly identity: number }
   | { readonly kind: 'dropped'; readonly reason: CounterName; readonly rejected: boolean }
   | { readonly kind: 'punted'; readonly id: number };
 
@@ -32,6 +38,8 @@ export interface Seen {
   readonly slot: number;
   /** Slots of sender and receiver, as far as they are known by now. */
   slots: Pair<number>;
+  /** It was held, and its sender checked then. */
+  readonly vouched: boolean;
 }
 
 export interface Judgement {

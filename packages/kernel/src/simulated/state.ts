@@ -14,6 +14,7 @@ import type {
 } from '../port.ts';
 import type { PortNode } from '../port-tree.ts';
 import type { Packet } from './frame.ts';
+import type { Arrival } from './packet-judging.ts';
 
 /** Numbers per side: 0 originator (or egress), 1 responder (or ingress). */
 export type Pair<T> = [T, T];
@@ -36,6 +37,8 @@ export interface TableConnection {
   fin: Pair<number | null>;
   finAcked: Pair<boolean>;
   sequence: number;
+  /** The other host of a connection through the tunnel. */
+  overlayHost: string | null;
   revision: number;
   firstSeenNs: bigint;
   lastSeenNs: bigint;
@@ -52,13 +55,12 @@ export interface HeldPacket {
   readonly rule: Pair<number>;
   readonly generation: Pair<number>;
   readonly reason: 'ask' | 'held';
-  readonly hook: 'from-workload' | 'to-workload';
+  readonly arrival: Arrival;
   /** Slot whose bound it counts against. */
   readonly charged: number;
   /** The packet goes against the connection's direction. */
   readonly fromResponder: boolean;
   readonly packet: Packet;
-  readonly marked: boolean;
 }
 
 export interface Usage {

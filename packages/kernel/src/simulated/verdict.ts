@@ -15,6 +15,8 @@ export interface Party {
   /** '' where the side is no endpoint. */
   readonly word: string;
   readonly ruleset: number;
+  /** Outer address of a remote workload's host. */
+  readonly host: string | null;
 }
 
 export function wordOf(endpoint: EndpointEntry): string {
@@ -29,16 +31,17 @@ export function endpointParty(endpoint: EndpointEntry): Party {
     state: endpoint.state,
     word: wordOf(endpoint),
     ruleset: endpoint.ruleset,
+    host: null,
   };
 }
 
-const outside = { slot: 0, word: '', ruleset: 0, state: 'none' } as const;
+const outside = { slot: 0, word: '', ruleset: 0, state: 'none', host: null } as const;
 
 export function partyOf(pinned: Pinned, address: string): Party {
   const owner = pinned.addresses.get(address);
   if (owner === undefined) return { ...outside, owner: 'nobody', identity: cidrPeer(pinned, address) };
   if (owner.kind === 'host') return { ...outside, owner: 'host', identity: identity.host };
-  if (owner.kind === 'remote') return { ...outside, owner: 'remote', identity: owner.identity };
+  if (owner.kind === 'remote') return { ...outside, owner: 'remote', identity: owner.identity, host: owner.host };
   const endpoint = pinned.endpoints.get(owner.slot);
   // An address whose endpoint is gone belongs to nobody who may speak or listen.
   if (endpoint === undefined) return { ...outside, owner: 'endpoint', identity: 0, state: 'fenced' };
