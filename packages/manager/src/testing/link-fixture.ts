@@ -92,3 +92,17 @@ export function workloadReport(workload: string, change: Partial<WorkloadReport>
     ...change,
   };
 }
+
+/** A segment document that selects by labels. */
+export function segment(name: string, matchLabels: Record<string, string>) {
+  return { apiVersion: 'bulkhead.dev/v1', kind: 'Segment', metadata: { name }, spec: { selector: { matchLabels } } };
+}
+
+/** Applies documents as an author would, and gives the revision that they made. */
+export async function apply({ core }: Pick<LinkFixture, 'core'>, ...values: readonly unknown[]): Promise<number> {
+  const author = { name: 'ann', role: 'author', scope: null };
+  const documents = values.map((value) => ({ value }));
+  const result = await core.policies.apply(author, 'person/ann', { documents, removed: [], dryRun: false });
+  assert.ok(result.kind === 'applied', JSON.stringify(result));
+  return result.revision;
+}
