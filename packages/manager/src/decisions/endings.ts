@@ -92,8 +92,10 @@ export function outcomeOf(logged: LoggedQuestion, outcome: Outcome, known: boole
   if (known && record.state === 'waiting' && followed) return said;
   if (known && record.state !== 'waiting' && record.verdict === verdict) return said;
   const meant = known && record.verdict !== null ? ` (the answer was ${record.verdict}: ${record.why})` : '';
+  // An agent that waited as long as it was told to did not decide alone: nobody answered.
+  const inTime = known && record.state === 'waiting' && atMs >= logged.usableUntilMs;
   const alone = {
-    state: 'unreachable',
+    state: inTime ? 'expired' : 'unreachable',
     verdict,
     by: null,
     why: `${because}${meant}`,

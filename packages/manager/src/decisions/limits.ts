@@ -19,3 +19,5 @@ export const scanRowsMax = 2_000;
 export const scanSlicesMax = 50;
 /** Policy sets whose rules are kept ready: the one in force and the one before it. */
 export const ruleSetsMax = 2;
+/** A question's id starts with this many characters of its host's name, and a colon. */
+export const hostPrefixMax = 24;

@@ -1,44 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import type { DecisionMessage, QuestionRecord } from '@bulkhead/protocol';
 import type { Actor } from '../services.ts';
-import type { Questions } from './question-service.ts';
 import { openSqliteQuestionLog } from './sqlite-question-log.ts';
+import { approve, approver, askOne, everything, newFile, withService } from './testing/with-service.ts';
 import { World, workloadOf } from './testing/world.ts';
-import type { RuleFields } from './testing/world.ts';
-
-const directory = mkdtempSync(join(tmpdir(), 'bulkhead-questions-'));
-after(() => rmSync(directory, { recursive: true }));
-let files = 0;
-const newFile = (): string => join(directory, `${(files += 1)}.sqlite`);
-
-const approver: Actor = { name: 'person/ada', role: 'approver', scope: null };
-const approve = { by: 'approver', within: '10m' };
-
-async function withService(
-  rules: readonly RuleFields[],
-  body: (world: World, service: Questions) => Promise<void>,
-): Promise<void> {
-  const world = new World(rules);
-  await using service = world.service(openSqliteQuestionLog(newFile()));
-  await body(world, service);
-  assert.deepEqual(world.faults, []);
-}
-
-async function askOne(
-  world: World,
-  service: Questions,
-  rules: string | string[],
-  ...more: Parameters<World['question']> extends [unknown, ...infer Rest] ? Rest : never
-): Promise<DecisionMessage> {
-  const [decision] = await service.ask('h1', [world.question(rules, ...more)]);
-  return decision ?? assert.fail('no decision');
-}
-
-const everything = { limit: 100, scope: null };
 
 test('a condition that holds allows, one that does not gives otherwise, one without an answer never allows', async () => {
   const rules = [
@@ -287,110 +253,4 @@ test('a restart loses nothing: waiting questions can still be answered, late ans
   service.onDecision((_, decisions) => late.push(...decisions.map(({ question }) => question)));
   await service.approve(first.id, approver);
   assert.deepEqual(late, [first.id, follower.id]);
-});
-
-test('a question that is asked again gets the answer that is logged', async () => {
-  await withService(
-    [
-      { name: 'plain', when: 'flow.ratePerMinute < 5' },
-      { name: 'human', approve },
-    ],
-    async (world, service) => {
-      const asked = world.question('plain');
-      const [first] = await service.ask('h1', [asked]);
-      const [again] = await service.ask('h1', [{ ...asked, ratePerMinute: 50 }]);
-      assert.deepEqual(again, first);
-      const waiting = world.question('human');
-      await service.ask('h1', [waiting]);
-      assert.equal((await service.ask('h1', [waiting]))[0]?.verdict, 'pending');
-      assert.equal(service.counts().waiting, 1);
-    },
-  );
-});
-
-test('outcomes: decided alone is recorded as such, once; used answers stay', async () => {
-  await withService([{ name: 'plain' }, { name: 'human', approve }], async (world, service) => {
-    const [alone, used, unused, given] = [
-      world.question('plain'),
-      world.question('plain'),
-      world.question('plain'),
-      world.question('human'),
-    ];
-    await service.ask('h1', [used, unused, given]);
-    const outcome = (question: typeof alone, verdict: 'allow' | 'deny', because: string) => ({
-      question,
-      verdict,
-      because,
-      atMs: question.atMs + 2_000,
-    });
-    const report = [
-      outcome(alone, 'deny', 'the manager was unreachable'),
-      outcome(used, 'allow', 'answered'),
-      outcome(unused, 'deny', 'timeout'),
-      outcome(given, 'deny', 'agent stopped'),
-    ];
-    await service.outcomes('h1', report);
-    await service.outcomes(
-      'h1',
-      report.map((one) => ({ ...one, because: 'a second time' })),
-    );
-    const states = await Promise.all(
-      [alone, used, unused, given].map(async ({ id }) => {
-        const record = await service.get(id);
-        return `${record?.state} ${record?.verdict} ${service.logged(id)?.outcome?.because}`;
-      }),
-    );
-    assert.deepEqual(states, [
-      'unreachable deny the manager was unreachable',
-      'answered allow answered',
-      'unreachable deny timeout',
-      'unreachable deny agent stopped',
-    ]);
-    assert.equal((await service.list({ state: 'unreachable' }, everything)).items.length, 3);
-    assert.equal((await service.approve(given.id, approver)).kind, 'not-waiting');
-    assert.equal(service.counts().waiting, 0);
-  });
-});
-
-test('a decision can be explained from the log alone', async () => {
-  await withService(
-    [{ name: 'day', when: 'time.hour < 18 && source.labels.team == "orders"' }],
-    async (world, service) => {
-      const asked = world.question('day');
-      await service.ask('h1', [asked]);
-      const logged = service.logged(asked.id);
-      assert.deepEqual(
-        logged?.inputs.conditions.map(({ rule, outcome }) => [rule, outcome]),
-        [['application/orders/day', 'holds']],
-      );
-      assert.equal(logged?.inputs.source?.labels['team'], 'orders');
-      assert.equal(logged?.inputs.judgedMs, world.clock.nowMs());
-    },
-  );
-});
-
-test('the list goes backwards page by page, with filters', async () => {
-  await withService([{ name: 'plain' }], async (world, service) => {
-    const ids: string[] = [];
-    for (let batch = 0; batch < 30; batch += 1) {
-      const questions = Array.from({ length: 200 }, (_, place) =>
-        world.question('plain', {}, batch === 3 && place === 7 ? 'desk-2' : 'desk-1'),
-      );
-      ids.push(...questions.map(({ id }) => id));
-      await service.ask('h1', questions);
-    }
-    const seen: string[] = [];
-    let cursor: string | null = null;
-    do {
-      const page = await service.list({}, { limit: 999, scope: ['desk'], ...(cursor === null ? {} : { cursor }) });
-      seen.push(...page.items.map(({ id }) => id));
-      cursor = page.cursor;
-    } while (cursor !== null);
-    assert.deepEqual(seen, ids.toReversed());
-    const rare = await service.list(
-      { workload: 'h1/docker/desk-2', segment: 'database', host: 'h1', sinceMs: 0 },
-      everything,
-    );
-    assert.deepEqual([rare.items.map(({ id }) => id), rare.cursor], [[ids[607]], null]);
-  });
 });

@@ -20,8 +20,9 @@ import { consider, questionOf } from './consider.ts';
 import type { Circumstances } from './consider.ts';
 import { decisionOf, endedAtOnce, expiredOf, outcomeOf, rememberedOf } from './endings.ts';
 import type { Answer, Recheck } from './endings.ts';
+import { ExpiryTimer } from './expiry-timer.ts';
 import { LateAnswers } from './late-answers.ts';
-import { inFlightPerHostMax } from './limits.ts';
+import { hostPrefixMax, inFlightPerHostMax } from './limits.ts';
 import type { LoggedQuestion, QuestionLog, RememberedDecision } from './question-log.ts';
 import { RememberedDecisions } from './remembered.ts';
 import { askingRules } from './rules.ts';
@@ -50,11 +51,6 @@ export interface QuestionCounts {
   readonly remembered: number;
 }
 
-/** How long after a failed write an expiry is tried again, milliseconds. */
-const retryMs = 1_000;
-/** Timers beyond this overflow; it is set again then. */
-const timerMaxMs = 2 ** 31 - 1;
-
 export class Questions implements QuestionService {
   readonly #options: QuestionServiceOptions;
   readonly #log: QuestionLog;
@@ -65,10 +61,9 @@ export class Questions implements QuestionService {
   readonly #inFlight = new Map<string, number>();
   readonly #decisionListeners = new Set<(host: string, decisions: readonly DecisionMessage[]) => void>();
   readonly #watchers = new Set<(question: QuestionRecord) => void>();
-  #timer: { readonly atMs: number; readonly cancel: Unsubscribe } | null = null;
+  readonly #expiry: ExpiryTimer;
   #asked = 0;
   #unanswered = 0;
-  #closed = false;
 
   /** Takes up what the log says is waiting and remembered. */
   constructor(options: QuestionServiceOptions) {
@@ -81,12 +76,17 @@ export class Questions implements QuestionService {
     for (const logged of this.#log.heldAfter(nowMs)) {
       if (logged.outcome === null) this.#late.add(logged.record.host, decisionOf(logged));
     }
-    this.#arm();
+    this.#expiry = new ExpiryTimer(
+      options,
+      () => this.#waiting.nextExpiryMs(),
+      () => this.#expire(),
+    );
+    this.#expiry.arm();
   }
 
   async ask(host: string, questions: readonly QuestionMessage[]): Promise<readonly DecisionMessage[]> {
     const inFlight = this.#inFlight.get(host) ?? 0;
-    const own = questions.filter(({ id }) => id.startsWith(`${host}:`));
+    const own = questions.filter(({ id }) => this.#isOwn(host, id));
     const accepted = own.slice(0, Math.max(0, inFlightPerHostMax - inFlight));
     this.#asked += accepted.length;
     this.#unanswered += questions.length - accepted.length;
@@ -104,20 +104,21 @@ export class Questions implements QuestionService {
     } finally {
       this.#landed(host, accepted.length);
     }
-    this.#arm();
-    return logged.map((question, place) => this.#decide(question, before[place] ?? null));
+    this.#expiry.arm();
+    return logged.flatMap((question, place) => this.#decide(question, before[place] ?? null));
   }
 
   async outcomes(host: string, outcomes: readonly Outcome[]): Promise<void> {
     const now = this.#circumstances();
     const byId = new Map(
-      outcomes.filter(({ question }) => question.id.startsWith(`${host}:`)).map((one) => [one.question.id, one]),
+      outcomes.filter(({ question }) => this.#isOwn(host, question.id)).map((one) => [one.question.id, one]),
     );
     const written = await this.#log.change([...byId.keys()], (id, before) => {
       const outcome = byId.get(id)!;
       const fresh = before ?? consider(host, outcome.question, now).logged;
       const followed = (this.#waiting.byId(id)?.followers.size ?? 0) > 0;
-      return before?.outcome != null ? null : outcomeOf(fresh, outcome, before !== null, followed);
+      const foreign = before !== null && before.record.host !== host;
+      return foreign || before?.outcome != null ? null : outcomeOf(fresh, outcome, before !== null, followed);
     });
     for (const logged of written) {
       const waiting = this.#waiting.byId(logged.record.id);
@@ -173,9 +174,7 @@ export class Questions implements QuestionService {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed = true;
-    this.#timer?.cancel();
-    this.#timer = null;
+    this.#expiry.stop();
     await this.#log[Symbol.asyncDispose]();
   }
 
@@ -209,11 +208,25 @@ export class Questions implements QuestionService {
     return { logged: follower, registered: true };
   }
 
+  /** Ids begin with the host's name, and nobody speaks about what another host asked. */
+  #isOwn(host: string, id: string): boolean {
+    const waiting = this.#waiting.byId(id);
+    return (
+      id.startsWith(`${host.slice(0, hostPrefixMax)}:`) && (waiting === null || waiting.leader.record.host === host)
+    );
+  }
+
   /** The decision for a question that is durable now. `before`: what the log had under its id already, which counts. */
-  #decide(logged: LoggedQuestion, before: LoggedQuestion | null): DecisionMessage {
+  #decide(logged: LoggedQuestion, before: LoggedQuestion | null): DecisionMessage[] {
     if (before === null) this.#tell(logged);
-    else if (before.record.state !== 'waiting') this.#waiting.remove(logged.record.id);
-    return decisionOf(before ?? logged);
+    else if (before.record.state !== 'waiting' || before.record.host !== logged.record.host) {
+      this.#waiting.remove(logged.record.id);
+    }
+    if (before !== null && before.record.host !== logged.record.host) {
+      this.#unanswered += 1;
+      return [];
+    }
+    return [decisionOf(before ?? logged)];
   }
 
   #landed(host: string, count: number): void {
@@ -312,29 +325,12 @@ export class Questions implements QuestionService {
     for (const watcher of this.#watchers) watcher(record);
   }
 
-  /** One timer, for the question that expires next. */
-  #arm(): void {
-    const nextMs = this.#waiting.nextExpiryMs();
-    if (this.#closed || nextMs === this.#timer?.atMs) return;
-    this.#timer?.cancel();
-    this.#timer = null;
-    if (nextMs === Number.POSITIVE_INFINITY) return;
-    const delayMs = Math.min(timerMaxMs, Math.max(0, nextMs - this.#options.nowMs()));
-    this.#timer = { atMs: nextMs, cancel: this.#options.after(delayMs, () => void this.#expire()) };
-  }
-
   async #expire(): Promise<void> {
-    this.#timer = null;
     const nowMs = this.#options.nowMs();
     const expired = this.#waiting.expired(nowMs);
     for (const waiting of expired) waiting.claimed = true;
     try {
       await Promise.all(expired.map((waiting) => this.#end(waiting, (before) => expiredOf(before, nowMs), null)));
-      this.#arm();
-    } catch (error) {
-      this.#options.onFault(error);
-      if (!this.#closed)
-        this.#timer = { atMs: nowMs + retryMs, cancel: this.#options.after(retryMs, () => void this.#expire()) };
     } finally {
       for (const waiting of expired) waiting.claimed = false;
     }
