@@ -185,6 +185,7 @@ export class AgentFixture implements AsyncDisposable {
 export function outcomeOf(delivery: SimulatedDelivery): 'allowed' | 'denied' | 'rejected' | 'held' {
   switch (delivery.kind) {
     case 'passed':
+    case 'tunnelled':
       return 'allowed';
     case 'punted':
       return 'held';
