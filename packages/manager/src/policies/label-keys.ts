@@ -1,22 +1,28 @@
 /** Which label keys documents read: the only ones that make identities. */
 import { factPrefix } from '@bulkhead/policy';
-import { documentsOf } from './set-documents.ts';
-import type { Document, PeerDocument, PolicySet, Selector } from '@bulkhead/policy';
+import type { Document, PeerDocument, Selector } from '@bulkhead/policy';
 
-/** Parsed documents never change, so each is read once. */
-const known = new WeakMap<Document, readonly string[]>();
+/** Label key → how many documents read it. */
+export type KeyCounts = ReadonlyMap<string, number>;
 
-export function labelKeysOf(set: PolicySet): ReadonlySet<string> {
-  const keys = new Set<string>();
-  for (const document of documentsOf(set)) {
-    let ofDocument = known.get(document);
-    if (ofDocument === undefined) {
-      ofDocument = documentKeys(document);
-      known.set(document, ofDocument);
+/** What a change of documents makes of the counts, at the cost of the change alone. */
+export function changedKeyCounts(
+  counts: KeyCounts,
+  changes: Iterable<{ readonly before: Document | null; readonly after: Document | null }>,
+): KeyCounts {
+  const changed = new Map(counts);
+  const add = (document: Document | null, by: 1 | -1) => {
+    for (const key of new Set(document === null ? [] : documentKeys(document))) {
+      const count = (changed.get(key) ?? 0) + by;
+      if (count === 0) changed.delete(key);
+      else changed.set(key, count);
     }
-    for (const key of ofDocument) keys.add(key);
+  };
+  for (const { before, after } of changes) {
+    add(before, -1);
+    add(after, 1);
   }
-  return keys;
+  return changed;
 }
 
 function documentKeys(document: Document): readonly string[] {

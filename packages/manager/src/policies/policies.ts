@@ -13,11 +13,12 @@ import {
   segmentsOf,
 } from '@bulkhead/policy';
 import { planIdentities } from '../inventory/identities.ts';
-import { labelKeysOf } from './label-keys.ts';
+import { changedKeyCounts } from './label-keys.ts';
 import { scopeProblems } from './scope.ts';
 import { documentCount, documentOf } from './set-documents.ts';
 import type { Document, Labels, PolicySet, Problem } from '@bulkhead/policy';
 import type { Actor, PolicyView, Unsubscribe } from '../services.ts';
+import type { KeyCounts } from './label-keys.ts';
 import type { PolicyReader } from '../inventory/inventory.ts';
 import type { Committer, Proposed } from '../store/committer.ts';
 import type { Command, DocumentKey, StoredDocument } from '../store/commands.ts';
@@ -66,6 +67,7 @@ type Planned =
   | {
       readonly kind: 'planned';
       readonly after: PolicySet;
+      readonly counts: KeyCounts;
       readonly changes: readonly DocumentChange[];
       readonly commands: readonly Command[];
       readonly relabelled: number;
@@ -78,15 +80,16 @@ export class Policies implements PolicyReader, PolicyView {
   readonly #listeners = new Set<(revision: number) => void>();
   readonly #segments = new Map<string, readonly string[]>();
   #set: PolicySet = emptyPolicySet;
+  #counts: KeyCounts = new Map();
   #keys: ReadonlySet<string> = new Set();
   /** What a proposal of ours resolved, so that its own commit need not resolve it again. */
-  #candidate: { readonly command: Command; readonly set: PolicySet } | null = null;
+  #candidate: { readonly command: Command; readonly set: PolicySet; readonly counts: KeyCounts } | null = null;
 
   constructor(committer: Committer, confirmedRevision: () => number) {
     this.#committer = committer;
     this.#confirmedRevision = confirmedRevision;
     const stored = [...committer.state.documents.entries.values()].map((entry) => entry.document);
-    this.#advance(this.#resolveStored(stored, []));
+    this.#advanceStored(stored, []);
     committer.onCommit((sequence, batch) => {
       for (const command of batch.commands) {
         if (command.kind === 'documents') this.#follow(command, sequence);
@@ -148,7 +151,7 @@ export class Policies implements PolicyReader, PolicyView {
       const planned = this.#plan(state, actor, parsed.documents, request.removed);
       if (planned.kind !== 'planned') return { commands: [], result: planned };
       const command = planned.commands.find((other) => other.kind === 'documents');
-      this.#candidate = command === undefined ? null : { command, set: planned.after };
+      this.#candidate = command === undefined ? null : { command, set: planned.after, counts: planned.counts };
       return { commands: planned.commands, result: planned };
     });
     if (result.kind !== 'planned') return result;
@@ -178,8 +181,9 @@ export class Policies implements PolicyReader, PolicyView {
       };
     }
     const effective = changes.filter((change) => change.change !== 'unchanged');
-    if (effective.length === 0) return { kind: 'planned', after, changes, commands: [], relabelled: 0 };
-    const split = splitIdentities(state, labelKeysOf(after), this.#keys, this.#confirmedRevision());
+    const counts = changedKeyCounts(this.#counts, effective);
+    if (effective.length === 0) return { kind: 'planned', after, counts, changes, commands: [], relabelled: 0 };
+    const split = splitIdentities(state, new Set(counts.keys()), this.#keys, this.#confirmedRevision());
     if (split === null)
       return { kind: 'refused', problems: [{ path: '', reason: 'there is no identity left for the label sets' }] };
     const command: Command = {
@@ -189,33 +193,44 @@ export class Policies implements PolicyReader, PolicyView {
       ),
       removed: effective.filter(({ after: document }) => document === null).map(({ kind, name }) => ({ kind, name })),
     };
-    return { kind: 'planned', after, changes, commands: [...split.commands, command], relabelled: split.relabelled };
+    return {
+      kind: 'planned',
+      after,
+      counts,
+      changes,
+      commands: [...split.commands, command],
+      relabelled: split.relabelled,
+    };
   }
 
   /** Brings the set to what a batch made, whoever wrote it. */
   #follow(command: Extract<Command, { kind: 'documents' }>, sequence: number): void {
-    const ours = this.#candidate?.command === command ? this.#candidate.set : null;
+    const ours = this.#candidate?.command === command ? this.#candidate : null;
     this.#candidate = null;
-    this.#advance(ours ?? this.#resolveStored(command.set, command.removed));
+    if (ours === null) this.#advanceStored(command.set, command.removed);
+    else this.#advance(ours.set, ours.counts);
     for (const listener of this.#listeners) listener(sequence);
   }
 
-  #advance(set: PolicySet): void {
+  #advance(set: PolicySet, counts: KeyCounts): void {
     this.#set = set;
-    this.#keys = labelKeysOf(set);
+    this.#counts = counts;
+    this.#keys = new Set(counts.keys());
     this.#segments.clear();
   }
 
   /** What the ledger holds was checked before it went in; if it does not resolve, this is another version's ledger. */
-  #resolveStored(set: readonly StoredDocument[], removed: readonly DocumentKey[]): PolicySet {
+  #advanceStored(set: readonly StoredDocument[], removed: readonly DocumentKey[]): void {
     const documents = set.map((value) => {
       const parsed = parseDocument(value, {});
       if (parsed.kind === 'ok') return parsed.document;
       throw new Error(`The ledger holds a document that this version refuses: ${JSON.stringify(parsed.problems)}`);
     });
     const resolved = changePolicySet(this.#set, { set: documents, removed }, { checkCondition: () => null });
-    if (resolved.kind === 'ok') return resolved.policySet;
-    throw new Error(`The ledger holds documents that this version refuses: ${JSON.stringify(resolved.problems)}`);
+    if (resolved.kind === 'refused') {
+      throw new Error(`The ledger holds documents that this version refuses: ${JSON.stringify(resolved.problems)}`);
+    }
+    this.#advance(resolved.policySet, changedKeyCounts(this.#counts, changesOf(this.#set, documents, removed)));
   }
 }
 

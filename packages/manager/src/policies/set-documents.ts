@@ -7,10 +7,6 @@ export function documentOf(set: PolicySet, { kind, name }: DocumentKey): Documen
   return set.documents[kind as Document['kind']].get(name) ?? null;
 }
 
-export function* documentsOf(set: PolicySet): Generator<Document> {
-  for (const ofKind of Object.values(set.documents)) yield* ofKind.values();
-}
-
 export function documentCount(set: PolicySet): number {
   return Object.values(set.documents).reduce((sum, ofKind) => sum + ofKind.size, 0);
 }
