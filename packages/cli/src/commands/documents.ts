@@ -3,7 +3,7 @@ import type { ApiClient } from '@bulkhead/protocol';
 import { connect } from '../client/connection.ts';
 import { valueOf } from '../client/failure.ts';
 import { readDocuments } from '../documents/read-documents.ts';
-import { CommandFailure, exitCodes } from '../exit.ts';
+import { CommandFailure } from '../exit.ts';
 import { printValue } from '../output/format.ts';
 import { duration, plural } from '../output/units.ts';
 import { documentKind } from '../resources/resources.ts';
@@ -130,7 +130,7 @@ function registerDiff(program: Command, shell: Shell): void {
         changes.flatMap((change) => differenceLines(change, shell.terminal.paint)),
       );
       if (changes.length === 0) shell.terminal.err(`no differences to revision ${found.revision}`);
-      else if (options.exitCode === true) process.exitCode = exitCodes.failed;
+      else if (options.exitCode === true) throw new CommandFailure('failed', 'there are differences');
     });
   examples(command, [
     ['bulkhead diff -f policy/', 'read before you apply'],

@@ -47,10 +47,10 @@ export const registerExplain: Registration = (program, shell) => {
     .addOption(new Option('--protocol <protocol>', 'protocol').choices(Object.keys(protocols)).default('tcp'))
     .option('--port <port>', 'destination port', countOption('--port', 65_535))
     .action(async (options: ExplainOptions, self: Command) => {
-      const { api } = await connect(self, shell);
       const protocol = protocols[options.protocol];
       const port = options.port ?? 0;
       const body = { source: parseParty(options.from), destination: parseParty(options.to), protocol, port };
+      const { api } = await connect(self, shell);
       const said = valueOf(await api.explain({ body }));
       const party = (value: typeof said.source): string =>
         `${value.text}  [${value.segments.join(', ') || 'no segment'}]  ${labelsText(value.labels)}`.trimEnd();

@@ -114,9 +114,7 @@ function registerEnroll(program: Command, shell: Shell): void {
       const body = { host: host ?? null, labelsAllowed, forSeconds: Math.round(options.for / 1000) };
       const made = valueOf(await api.createEnrolmentToken({ body }));
       printValue(shell.terminal, outputFormatOf(self), made, () => [made.token]);
-      shell.terminal.err(
-        `shown once, until ${clock(made.expiresMs, shell.nowMs())}. On the host:`,
-      );
+      shell.terminal.err(`shown once, until ${clock(made.expiresMs, shell.nowMs())}. On the host:`);
       shell.terminal.err('  bulkhead agent --enrol MANAGER:PORT --token-file FILE');
     });
   examples(command, [

@@ -40,14 +40,14 @@ export interface Engine extends AsyncDisposable {
   docker(...args: readonly string[]): Promise<string>;
   /** Command and arguments that run `args` inside the engine's network namespace. */
   inNetns(...args: readonly string[]): readonly [string, ...string[]];
-  startDockerd(options?: { readonly waitReady?: boolean }): Promise<void>;
+  /** Waits until it answers, for as long as `readyMs` says. */
+  startDockerd(options?: { readonly readyMs?: number }): Promise<void>;
   /** SIGTERM, or SIGKILL with `hard`; returns when the process is gone. */
   stopDockerd(options?: { readonly hard?: boolean }): Promise<void>;
-  waitReady(): Promise<void>;
   stop(): Promise<void>;
 }
 
-const readyMs = 30_000;
+const readyMsDefault = 30_000;
 const pollMs = 25;
 const pingMs = 2_000;
 const namePattern = /^[a-z0-9-]{1,20}$/;
@@ -196,7 +196,7 @@ class PrivateEngine implements Engine {
     return ['nsenter', `--net=/run/netns/${this.netns}`, ...args];
   }
 
-  async startDockerd(options: { readonly waitReady?: boolean } = {}): Promise<void> {
+  async startDockerd(options: { readonly readyMs?: number } = {}): Promise<void> {
     if (this.#pid !== null) throw new Error(`engine ${this.name}: dockerd runs already`);
     const at = (part: string) => join(this.directory, part);
     const log = await open(this.logFile, 'a');
@@ -242,10 +242,10 @@ class PrivateEngine implements Engine {
     } finally {
       await log.close();
     }
-    if (options.waitReady ?? true) await this.waitReady();
+    await this.#waitReady(options.readyMs ?? readyMsDefault);
   }
 
-  async waitReady(): Promise<void> {
+  async #waitReady(readyMs: number): Promise<void> {
     const deadline = Date.now() + readyMs;
     while (Date.now() < deadline) {
       if (this.#pid === null) throw new Error(`engine ${this.name}: dockerd ended.\n${await this.#logTail()}`);

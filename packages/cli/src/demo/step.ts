@@ -36,12 +36,16 @@ export function showFlow(show: Show, flow: StoredFlow | null): void {
     return;
   }
   const { source, destination } = flow;
-  const ends = `${partyText(source)} ${source.address} → ${partyText(destination)} ${destination.address}`;
+  const ends = `${endText(source)} → ${endText(destination)}`;
   const counted = `${flow.packets[0]}+${flow.packets[1]} packets, ${flow.bytes[0] + flow.bytes[1]} bytes`;
   const text = `${ends} ${serviceText(flow.protocol, destination.port)}: ${flow.verdict}, ${counted}`;
   show({ kind: 'wire', text, tone: verdictTone(flow.verdict) });
   show({ kind: 'why', text: whyText(flow) });
 }
+
+/** The name and the address behind it; only one where they are the same. */
+const endText = (party: StoredFlow['source']): string =>
+  partyText(party).includes(party.address) ? partyText(party) : `${partyText(party)} ${party.address}`;
 
 export function showQuestion(show: Show, question: QuestionRecord | null): void {
   if (question === null) {

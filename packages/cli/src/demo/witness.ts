@@ -67,8 +67,8 @@ export async function until<Value>(deadlineMs: number, look: () => Promise<Value
 }
 
 export interface Capture {
-  /** Ends the capture and tells how many packets matched. */
-  stop(): Promise<number>;
+  /** Ends the capture and gives a line for each packet that matched. */
+  stop(): Promise<readonly string[]>;
 }
 
 /** Listens on the container's own interface for packets that match; returns when tcpdump listens. */
@@ -78,9 +78,9 @@ export async function captureIn(engine: Engine, container: string, filter: strin
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const exited = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  let packets = 0;
+  let captured = '';
   child.stdout.setEncoding('utf8');
-  child.stdout.on('data', (text: string) => (packets += text.split('\n').length - 1));
+  child.stdout.on('data', (text: string) => (captured += text));
   await new Promise<void>((resolve, reject) => {
     child.once('error', reject);
     child.once('exit', (code) => reject(new Error(`tcpdump in ${container} ended (${code})`)));
@@ -95,7 +95,7 @@ export async function captureIn(engine: Engine, container: string, filter: strin
     async stop() {
       child.kill('SIGINT');
       await exited;
-      return packets;
+      return captured.split('\n').filter((line) => line !== '');
     },
   };
 }

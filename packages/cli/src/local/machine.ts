@@ -88,7 +88,7 @@ export class Machine {
 
   /** Enrols the host first where that was not done. Ready: connected, and the present revision is enforced. */
   async startAgent(): Promise<{ readonly pid: number; readonly started: boolean }> {
-    const { paths, host } = this.options;
+    const { paths } = this.options;
     const api = await this.api();
     await this.#offerToken(api);
     const ready = async (): Promise<boolean> => {
