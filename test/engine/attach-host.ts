@@ -4,7 +4,7 @@
  * namespace (see harness.ts), spoken to over Node's IPC channel.
  */
 import process from 'node:process';
-import { openLinuxKernel, type Kernel } from '@bulkhead/kernel';
+import { KernelError, openLinuxKernel, type Kernel } from '@bulkhead/kernel';
 import { pino } from 'pino';
 import { attachments, attachmentsDefaults, openAgentState, type Attachment } from '@bulkhead/agent';
 import type { DivergenceRecord } from '@bulkhead/protocol';
@@ -91,8 +91,8 @@ async function answer(request: AttachHostRequest): Promise<unknown> {
   switch (request.kind) {
     case 'snapshot':
       return {
-        endpoints: registry.endpoints(),
-        workloads: registry.workloads(),
+        endpoints: registry.endpoints().toSorted((one, other) => one.slot - other.slot),
+        workloads: registry.workloads().toSorted((one, other) => (one.workload < other.workload ? -1 : 1)),
         kernel: kernel.maps.endpoints(),
         counters: [...kernel.maps.counters()].map(([name, value]) => [name, Number(value)]),
         divergences: [...divergences.values()],
@@ -120,8 +120,18 @@ function preparePolicy({ maps }: Kernel): void {
   );
 }
 
-/** Writes what the registry has. The real agent plans; a test's host has a handful of endpoints. */
+/** What the kernel refuses (an interface that has just gone) is tried again with the next change, as the real agent does. */
 function apply(): void {
+  try {
+    write();
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error;
+    log.warn({ error: error.message }, 'not everything could be applied');
+  }
+}
+
+/** Writes what the registry has. The real agent plans; a test's host has a handful of endpoints. */
+function write(): void {
   const { maps, links } = kernel;
   const wanted = registry.endpoints();
   const slots = new Set(wanted.map((endpoint) => endpoint.slot));

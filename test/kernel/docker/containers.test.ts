@@ -114,7 +114,8 @@ test('addresses are single, the gateway is on the link, and another source addre
   );
   assert.match(await harness.docker('exec', 'client', 'ip', 'route'), /default via 10\.77\.0\.1 dev eth0/);
   const before = Object.fromEntries((await host.snapshot()).counters)['spoofed']!;
-  const forge = 'ip address add 10.77.0.200/32 dev eth0; ping -c1 -W1 -I 10.77.0.200 10.77.0.1 || true';
+  const forge =
+    'arp -s 10.77.0.1 02:62:68:00:00:01; ip address add 10.77.0.200/32 dev eth0; ping -c1 -W1 -I 10.77.0.200 10.77.0.1 || true';
   await harness.docker(
     'run',
     '--rm',

@@ -85,7 +85,10 @@ export class DockerAttachment implements Attachment {
       ...{ api: new EngineApi(options.engineSocket), book: this.book, driver, log },
       endpoint: (endpoint) => this.driver.endpoint(endpoint),
       isBound: (endpoint) => (registry.endpoint(endpoint)?.workload ?? null) !== null,
-      onChange: () => this.#onChange(),
+      onChange: () => {
+        this.#onChange();
+        void this.#pruneAdoptions();
+      },
       onSynced: (seen) => this.#afterSync(seen),
     });
   }
@@ -110,9 +113,9 @@ export class DockerAttachment implements Attachment {
     return this.#watch.resync();
   }
 
-  /** What the engine believes; null until all of it was seen once. */
+  /** What the engine believes; null until all of it was seen once, and while it is away. */
   beliefs(): readonly Belief[] | null {
-    return this.#watch.synced ? dockerBeliefs(this.book, this.#driverName) : null;
+    return this.#watch.synced && this.#watch.connected ? dockerBeliefs(this.book, this.#driverName) : null;
   }
 
   async adopt(workload: string, mode: 'observe' | 'enforce' | 'release'): Promise<boolean> {
@@ -141,8 +144,7 @@ export class DockerAttachment implements Attachment {
     readonly networks: readonly NetworkSummary[];
     readonly endpoints: ReadonlySet<string>;
   }): Promise<void> {
-    const running = this.book.containers().filter((facts) => facts.running);
-    await this.#adoption.keepOnly(new Set(running.flatMap(endpointsOf)));
+    await this.#pruneAdoptions();
     for (const record of this.#adoption.records()) {
       const workload = this.#context.registry.workload(record.workload);
       if (workload !== undefined) this.#adoption.bind(record.endpoint, workload);
@@ -150,6 +152,13 @@ export class DockerAttachment implements Attachment {
     await this.#forgetOrphans(seen);
     // An engine that has just started may have made its own rules anew.
     await this.#hostNetwork.verify();
+  }
+
+  /** An adoption ends with its interface. Before all of the engine was seen nothing is known to be gone. */
+  async #pruneAdoptions(): Promise<void> {
+    if (!this.#watch.synced || this.#adoption.records().length === 0) return;
+    const running = this.book.containers().filter((facts) => facts.running);
+    await this.#adoption.keepOnly(new Set(running.flatMap(endpointsOf)));
   }
 
   /** Endpoints, addresses and pools that the engine asked for and never wrote down. */

@@ -174,13 +174,8 @@ export class EngineWatch implements AsyncDisposable {
   #bind(endpoint: string, container: string): void {
     const record = this.#options.endpoint(endpoint);
     if (record === undefined || record.sandbox === null) return;
-    try {
-      this.#options.book.bind(endpoint, record.sandbox, container);
-      this.#options.onChange();
-    } catch (error) {
-      // It left between the engine's answer and now.
-      this.#report(error, `endpoint ${endpoint}`);
-    }
+    this.#options.book.bind(endpoint, record.sandbox, container);
+    this.#options.onChange();
   }
 
   /** What is asked for while the same runs is done once more afterwards; whoever asked waits for that. */
@@ -211,8 +206,10 @@ export class EngineWatch implements AsyncDisposable {
 
   /** The next event or the resync after the reconnection tries again. */
   #report(error: unknown, what: string): void {
-    if (!this.#stop.signal.aborted)
-      this.#options.log.warn({ error: String(error), what }, 'could not be compared with the engine');
+    if (this.#stop.signal.aborted) return;
+    // That the engine is away is told once, by the loop.
+    const level = error instanceof EngineError && error.status === 0 ? 'debug' : 'warn';
+    this.#options.log[level]({ error: String(error), what }, 'could not be compared with the engine');
   }
 }
 

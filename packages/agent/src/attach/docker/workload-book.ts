@@ -82,7 +82,8 @@ export class WorkloadBook {
   /** The endpoint is the container's, in the sandbox that the engine named at Join. */
   bind(endpoint: string, sandbox: string | null, container: string): void {
     const facts = this.#facts.get(container);
-    if (facts === undefined) return;
+    // It may have left between the engine's answer and now.
+    if (facts === undefined || this.#options.registry.endpoint(endpoint) === undefined) return;
     if (sandbox !== null) this.#countIncarnation(container, sandbox);
     this.#options.registry.bindWorkload(endpoint, this.#workload(facts));
   }
