@@ -131,6 +131,12 @@ FAST __u8 *address_of(struct endpoint *endpoint, int is_ipv6)
   return is_ipv6 ? endpoint->ipv6 : endpoint->ipv4;
 }
 
+/* A reply to what came through the host's stack goes back through it, for the sake of its NAT. */
+FAST __u32 is_routed_reply(const struct packet *p, const struct connection *c)
+{
+  return c->flags & connection_routed && c->originator_is_high != p->source_is_high;
+}
+
 /* Whether one end of an entry is still what it was when the entry was judged. Outside has no word: its peers' words change for it. */
 FAST int end_is_current(const struct connection *c, __u32 side, const struct endpoint *endpoint)
 {

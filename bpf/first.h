@@ -82,14 +82,14 @@ FAST int insert(struct packet *p, struct connection *fresh, const struct party *
   return error == -17 /* EEXIST */ ? may_pass : counter_table_full;
 }
 
-SLOW int open_connection(struct packet *p, const struct party *end, const struct verdict *verdict, __u32 flags)
+/* `old`: the entry that the key had when it was looked up, or null. */
+SLOW int open_connection(struct packet *p, const struct party *end, const struct verdict *verdict, struct connection *old, __u32 flags)
 {
   struct scratch *scratch = scratch_here();
   if (!scratch)
     return counter_program_error;
   struct connection *fresh = &scratch->connection;
   fill_connection(fresh, p, end, verdict, flags);
-  struct connection *old = bpf_map_lookup_elem(&connections, &p->key);
   int refused = old ? reopen(p, old, fresh, end) : insert(p, fresh, end);
   if (refused != may_pass)
     return refused;
@@ -160,12 +160,9 @@ SLOW int tell_observed(struct packet *p, const struct judgement *j, __u32 action
 }
 
 /* An open connection under new words stays the same entry. */
-SLOW int judged_again(struct packet *p, const struct party *end, const struct verdict *verdict)
+SLOW int judged_again(struct packet *p, const struct party *end, const struct verdict *verdict, struct connection *c)
 {
-  struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
   struct config *config = read_config();
-  if (!c)
-    return counter_program_error;
   __u64 *before = budget_of(c->slot);
   for (int side = 0; side < 2; side++) {
     c->word[side] = end[side].word;
@@ -195,10 +192,9 @@ FAST int words_changed(const struct party *end)
   return (from && word_of(from) != end[0].word) || (to && word_of(to) != end[1].word);
 }
 
-/* may_pass, or the counter under which the packet drops unjudged. `begins`: known to open a connection of its own. */
-SLOW int evaluate(struct packet *p, struct judgement *j, __u32 begins, __u32 mark)
+/* may_pass, or the counter under which the packet drops unjudged. `c`: the key's entry or null; `begins`: it opens another connection. */
+SLOW int evaluate(struct packet *p, struct judgement *j, struct connection *c, __u32 begins, __u32 mark)
 {
-  struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
   if (p->protocol == IPPROTO_TCP && (p->tcp_flags & (tcp_syn | tcp_ack)) == tcp_syn)
     begins = 1;
   j->open = c && !begins && !is_dead(c, now_of(p));
@@ -230,10 +226,10 @@ FAST int is_reachable(__u32 host)
 }
 
 /* Carries out what evaluate() found. `flags` of a new entry: `connection_decided` where the manager's answer is at hand. */
-SLOW int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, __u32 flags)
+SLOW int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, struct connection *known, __u32 flags)
 {
   struct verdict *verdict = &j->verdict;
-  struct connection *c = j->open ? bpf_map_lookup_elem(&connections, &p->key) : 0;
+  struct connection *c = j->open ? known : 0;
   int passes = !verdict->wait && severity(verdict->action) == 0;
   if (is_observed(p, j) && !passes) {
     tell_observed(p, j, verdict->wait ? action_ask : verdict->action);
@@ -257,16 +253,20 @@ SLOW int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, __
     return drop(p, counter_unreachable_remote);
   if (p->hook == hook_to_workload && p->slot[0])
     flags |= connection_routed;
-  int refused = c ? judged_again(p, j->end, verdict) : open_connection(p, j->end, verdict, flags);
+  if (p->hook == hook_from_workload) {
+    p->overlay_host = j->end[~j->side & 1].host;
+    p->routed = c && is_routed_reply(p, c);
+  }
+  int refused = c ? judged_again(p, j->end, verdict, c) : open_connection(p, j->end, verdict, known, flags);
   return refused == may_pass ? may_pass : drop(p, refused);
 }
 
-FAST int first_packet(struct __sk_buff *skb, struct packet *p, __u32 begins, __u32 mark)
+FAST int first_packet(struct __sk_buff *skb, struct packet *p, struct connection *c, __u32 begins, __u32 mark)
 {
   struct scratch *scratch = scratch_here();
   p->now = now_of(p);
   if (!scratch)
     return drop(p, counter_program_error);
-  int refused = evaluate(p, &scratch->judgement, begins, mark);
-  return refused == may_pass ? settle(skb, p, &scratch->judgement, 0) : drop(p, refused);
+  int refused = evaluate(p, &scratch->judgement, c, begins, mark);
+  return refused == may_pass ? settle(skb, p, &scratch->judgement, c, 0) : drop(p, refused);
 }

@@ -13,9 +13,9 @@ SLOW int deliver(struct __sk_buff *skb, struct packet *p)
   return to ? to_endpoint(skb, p, to) : TC_ACT_SHOT;
 }
 
-SLOW int first_from_overlay(struct __sk_buff *skb, struct packet *p, __u32 begins)
+SLOW int first_from_overlay(struct __sk_buff *skb, struct packet *p, struct connection *c, __u32 begins)
 {
-  int action = first_packet(skb, p, begins, 0);
+  int action = first_packet(skb, p, c, begins, 0);
   return action == may_pass ? deliver(skb, p) : action;
 }
 
@@ -49,9 +49,11 @@ FAST int enforce_from_overlay(struct __sk_buff *skb, struct packet *p)
   }
   set_key(p);
   struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
-  if (!c || !is_current_from_overlay(p, c, to))
-    return first_from_overlay(skb, p, 0);
-  return use_connection(p, c) == use_pass ? deliver(skb, p) : first_from_overlay(skb, p, 1);
+  if (!c)
+    return first_from_overlay(skb, p, 0, 0);
+  if (!is_current_from_overlay(p, c, to))
+    return first_from_overlay(skb, p, c, 0);
+  return use_connection(p, c) == use_pass ? deliver(skb, p) : first_from_overlay(skb, p, c, 1);
 }
 
 SLOW int read_tunnel(struct __sk_buff *skb, struct packet *p)

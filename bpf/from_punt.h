@@ -69,7 +69,8 @@ SLOW int judge_punted(struct __sk_buff *skb, struct packet *p, struct punt *punt
     return TC_ACT_SHOT;
   struct judgement *j = &scratch->judgement;
   p->vouched = 1;
-  int refused = evaluate(p, j, 0, 0);
+  struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
+  int refused = evaluate(p, j, c, 0, 0);
   if (refused != may_pass)
     return drop(p, refused);
   p->seen_again = p->hook == hook_from_workload && !p->slot[1];
@@ -79,7 +80,7 @@ SLOW int judge_punted(struct __sk_buff *skb, struct packet *p, struct punt *punt
       return drop(p, counter_punt_stale);
     flags = connection_decided;
   }
-  int action = settle(skb, p, j, flags);
+  int action = settle(skb, p, j, c, flags);
   if (action != may_pass) {
     punt->outcome = action == TC_ACT_SHOT ? outcome_full : outcome_sent;
     return action;

@@ -14,32 +14,24 @@ FAST int has_source_mac(struct __sk_buff *skb, const __u8 *mac)
 }
 
 /* After a verdict: to a workload of this host directly; everything else, and what an observer must not disturb, by the host's stack. */
-FAST int forward(struct __sk_buff *skb, struct packet *p, const struct endpoint *from, const struct endpoint *to, __u32 routed)
+FAST int forward(struct __sk_buff *skb, struct packet *p, const struct endpoint *from, const struct endpoint *to)
 {
   if (unlikely(p->fragment && !p->fragment_offset))
     remember_fragment(skb, p);
   if (!to && p->overlay_host && from->state != state_observed)
     return is_too_big(skb, p, from->mtu) ? refuse_size(skb, p, from->mtu) : to_overlay(skb, p, from);
-  if (!to || unlikely(routed || to->state == state_observed || from->state == state_observed))
+  if (!to || unlikely(p->routed || to->state == state_observed || from->state == state_observed))
     return to_host(skb);
   return to_endpoint(skb, p, to);
 }
 
-/* A reply to what came through the host's stack goes back through it, for the sake of its NAT. */
-FAST __u32 is_routed_reply(const struct packet *p, const struct connection *c)
+SLOW int first_from_workload(struct __sk_buff *skb, struct packet *p, struct connection *c, __u32 begins)
 {
-  return c->flags & connection_routed && c->originator_is_high != p->source_is_high;
-}
-
-SLOW int first_from_workload(struct __sk_buff *skb, struct packet *p, __u32 begins)
-{
-  int action = first_packet(skb, p, begins, 0);
+  int action = first_packet(skb, p, c, begins, 0);
   if (action != may_pass)
     return action;
-  struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
   struct endpoint *from = endpoint_at(p->slot[0]);
-  p->overlay_host = c ? c->overlay_host : 0;
-  return from ? forward(skb, p, from, endpoint_at(p->slot[1]), c && is_routed_reply(p, c)) : TC_ACT_SHOT;
+  return from ? forward(skb, p, from, endpoint_at(p->slot[1])) : TC_ACT_SHOT;
 }
 
 SLOW int report_from_workload(struct __sk_buff *skb, struct packet *p)
@@ -47,7 +39,7 @@ SLOW int report_from_workload(struct __sk_buff *skb, struct packet *p)
   struct endpoint *from = endpoint_at(p->slot[0]);
   if (!from || !is_about_connection(skb, p))
     return drop(p, counter_icmp_unmatched);
-  return forward(skb, p, from, endpoint_at(p->slot[1]), 0);
+  return forward(skb, p, from, endpoint_at(p->slot[1]));
 }
 
 /* A packet of an open connection whose both ends are as they were judged. */
@@ -84,16 +76,17 @@ FAST int enforce_from_workload(struct __sk_buff *skb, struct packet *p, struct e
   set_key(p);
   struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
   if (!c)
-    return first_from_workload(skb, p, 0);
+    return first_from_workload(skb, p, 0, 0);
   __u32 side = (p->source_is_high != c->originator_is_high) & 1, to_slot = c->slot[side ^ 1];
   struct endpoint *to = endpoint_at(to_slot);
   if (unlikely(!is_current_from_workload(p, c, from, to)))
-    return first_from_workload(skb, p, 0);
+    return first_from_workload(skb, p, c, 0);
   if (unlikely(use_connection(p, c) != use_pass))
-    return first_from_workload(skb, p, 1);
+    return first_from_workload(skb, p, c, 1);
   p->slot[1] = to_slot;
   p->overlay_host = c->overlay_host;
-  return forward(skb, p, from, to, is_routed_reply(p, c));
+  p->routed = is_routed_reply(p, c);
+  return forward(skb, p, from, to);
 }
 
 SEC("tc")

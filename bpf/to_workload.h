@@ -27,9 +27,9 @@ FAST int is_current_to_workload(struct packet *p, struct connection *c, const st
          same_address(address_of(from, p->is_ipv6), p->source);
 }
 
-SLOW int first_to_workload(struct __sk_buff *skb, struct packet *p, __u32 begins)
+SLOW int first_to_workload(struct __sk_buff *skb, struct packet *p, struct connection *c, __u32 begins)
 {
-  int action = first_packet(skb, p, begins, skb->mark);
+  int action = first_packet(skb, p, c, begins, skb->mark);
   if (action != may_pass)
     return action;
   if (p->fragment && !p->fragment_offset)
@@ -57,10 +57,12 @@ FAST int enforce_to_workload(struct __sk_buff *skb, struct packet *p, struct end
   }
   set_key(p);
   struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
-  if (!c || unlikely(!is_current_to_workload(p, c, to, skb->mark)))
-    return first_to_workload(skb, p, 0);
+  if (!c)
+    return first_to_workload(skb, p, 0, 0);
+  if (unlikely(!is_current_to_workload(p, c, to, skb->mark)))
+    return first_to_workload(skb, p, c, 0);
   if (unlikely(use_connection(p, c) != use_pass))
-    return first_to_workload(skb, p, 1);
+    return first_to_workload(skb, p, c, 1);
   if (unlikely(p->fragment && !p->fragment_offset))
     remember_fragment(skb, p);
   return TC_ACT_OK;
