@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* One object: every hook, sharing the maps of maps.h. */
-#include "maps.h"
+#include "schema.h"
 #include "from_workload.h"
 #include "to_workload.h"
 #include "from_punt.h"
