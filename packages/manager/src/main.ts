@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util';
 import { pino } from 'pino';
 import { startManager } from './start.ts';
 import { OptionError, readOptions } from './options.ts';
+import { StoreError } from './store/ledger.ts';
 
 const help = `Usage: bulkhead-manager [options]
 
@@ -58,10 +59,17 @@ async function main(): Promise<void> {
 }
 
 main().catch((error: unknown) => {
-  const expected =
-    error instanceof OptionError || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS') === true;
-  process.stderr.write(
-    `bulkhead-manager: ${error instanceof Error ? (expected ? error.message : (error.stack ?? error.message)) : String(error)}\n`,
-  );
-  process.exitCode = expected ? 2 : 1;
+  process.stderr.write(`bulkhead-manager: ${messageOf(error)}\n`);
+  process.exitCode = isUsage(error) ? 2 : 1;
 });
+
+function isUsage(error: unknown): boolean {
+  return error instanceof OptionError || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS') === true;
+}
+
+/** What the environment refused needs no stack: a port in use, a directory in use, a file that cannot be read. */
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const expected = isUsage(error) || error instanceof StoreError || 'errno' in error;
+  return expected ? error.message : (error.stack ?? error.message);
+}

@@ -1,7 +1,7 @@
 import { formatEnrolmentToken } from '@bulkhead/protocol';
 import { byKey, failure, inScope, notFound, ok, pageByKey } from './handler.ts';
 import { findWorkload } from './policy-handlers.ts';
-import type { Handlers } from './handler.ts';
+import type { HandlerRequest, Handlers } from './handler.ts';
 import type { ApiServices } from './services.ts';
 import type { HostEntry } from '../hosts/hosts-state.ts';
 import type { EnrolmentTokenState, InventoryEntry, LabelsAllowed } from '../store/commands.ts';
@@ -10,26 +10,21 @@ export const inventoryHandlers: Handlers<
   'listWorkloads' | 'getWorkload' | 'adoptWorkload' | 'listIdentities' | 'listHosts' | 'getHost' | 'revokeHost'
 > = {
   listWorkloads(services, { actor, query }) {
+    const { workloads } = services.committer.state.inventory;
     const wanted = labelTerms(query.label ?? '');
-    const matching: [string, InventoryEntry][] = [];
-    for (const [id, entry] of services.committer.state.inventory.workloads) {
-      if (query.host !== undefined && entry.host !== query.host) continue;
-      if (query.identity !== undefined && entry.identity !== query.identity) continue;
-      if (query.governance !== undefined && entry.report.governance !== query.governance) continue;
-      if (query.search !== undefined && !id.includes(query.search) && !entry.report.name.includes(query.search))
-        continue;
-      if (
-        !wanted.every(
-          ([key, value]) => Object.hasOwn(entry.labels, key) && (value === null || entry.labels[key] === value),
-        )
-      )
-        continue;
-      const segments = services.policies.segmentsOf(entry.labels);
-      if (query.segment !== undefined && !segments.includes(query.segment)) continue;
-      if (!inScope(actor, segments)) continue;
-      matching.push([id, entry]);
+    const bySegment = query.segment !== undefined || actor.scope !== null;
+    const matching: string[] = [];
+    for (const [id, entry] of workloads) {
+      if (!fieldsMatch(id, entry, query) || !wanted.every((term) => hasLabel(entry, term))) continue;
+      if (bySegment) {
+        const segments = services.policies.segmentsOf(entry.labels);
+        if (query.segment !== undefined && !segments.includes(query.segment)) continue;
+        if (!inScope(actor, segments)) continue;
+      }
+      matching.push(id);
     }
-    const page = pageByKey(matching.toSorted(byKey), query);
+    matching.sort();
+    const page = pageByKey(pairs(matching, workloads), query);
     const items = page.items.map((entry) => workloadRecord(services, entry));
     return ok({ items, cursor: page.cursor, total: matching.length });
   },
@@ -146,6 +141,24 @@ export const enrolmentHandlers: Handlers<
     });
   },
 };
+
+function fieldsMatch(id: string, entry: InventoryEntry, query: HandlerRequest<'listWorkloads'>['query']): boolean {
+  return (
+    (query.host === undefined || entry.host === query.host) &&
+    (query.identity === undefined || entry.identity === query.identity) &&
+    (query.governance === undefined || entry.report.governance === query.governance) &&
+    (query.search === undefined || id.includes(query.search) || entry.report.name.includes(query.search))
+  );
+}
+
+function hasLabel({ labels }: InventoryEntry, [key, value]: readonly [string, string | null]): boolean {
+  return Object.hasOwn(labels, key) && (value === null || labels[key] === value);
+}
+
+/** Looks entries up as they are asked for, so that a page of fifty thousand costs a page. */
+function* pairs<Item>(keys: readonly string[], items: ReadonlyMap<string, Item>): Generator<readonly [string, Item]> {
+  for (const key of keys) yield [key, items.get(key)!];
+}
 
 /** `a=b,c` → every term must hold; null: any value. */
 function labelTerms(text: string): readonly (readonly [string, string | null])[] {

@@ -12,7 +12,8 @@ import {
   parseDocument,
   segmentsOf,
 } from '@bulkhead/policy';
-import { planIdentities } from '../inventory/identities.ts';
+import { planIdentities, relevantLabels } from '../inventory/identities.ts';
+import { labelsText } from '../inventory/inventory-state.ts';
 import { changedKeyCounts } from './label-keys.ts';
 import { scopeProblems } from './scope.ts';
 import { documentCount, documentOf } from './set-documents.ts';
@@ -115,7 +116,8 @@ export class Policies implements PolicyReader, PolicyView {
   }
 
   segmentsOf(labels: Labels): readonly string[] {
-    const text = JSON.stringify(labels);
+    // Membership depends on these labels alone, and there are few sets of them.
+    const text = labelsText(relevantLabels(labels, this.#keys));
     let names = this.#segments.get(text);
     if (names === undefined) {
       names = segmentsOf(this.#set, labels).map((segment) => segment.name);
