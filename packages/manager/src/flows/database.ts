@@ -4,7 +4,7 @@ import type { DuckDBConnection } from '@duckdb/node-api';
 import type { StoredFlow } from '@bulkhead/protocol';
 import { appendRows } from './duckdb-rows.ts';
 import type { ColumnArray } from './duckdb-rows.ts';
-import { engineMemory, engineThreads, openFlowsMax, queryMs } from './limits.ts';
+import { engineMemory, engineThreads, meaningsMax, openFlowsMax, queryMs } from './limits.ts';
 import { flowColumns, states } from './messages.ts';
 import type { AppendRequest, EndRow, FlowColumn, FlowColumns, QueryRequest, TextRow, Totals } from './messages.ts';
 import { ReplacedRows } from './replaced.ts';
@@ -21,6 +21,8 @@ export class FlowDatabase {
   readonly #reader: DuckDBConnection;
   readonly #batches = new Map<string, number>();
   #replaced = new ReplacedRows();
+  #ends: EndRow[] = [];
+  #texts: TextRow[] = [];
   #nextArrival = 1;
   #totals: Totals = { stored: 0, lost: 0, expired: 0 };
 
@@ -57,17 +59,25 @@ export class FlowDatabase {
     return Number(row['last']) + 1;
   }
 
+  /**
+   * Meanings of numbers that rows carry from now on. They are kept until a commit has them: the batch that brought them may be
+   * repeated or fail, and later ones rely on them all the same.
+   */
+  learn(ends: readonly EndRow[], texts: readonly TextRow[]): void {
+    this.#ends.push(...ends);
+    this.#texts.push(...texts);
+    if (this.#ends.length + this.#texts.length > meaningsMax)
+      throw new Error('The flow store cannot be written, and its memory is full.');
+  }
+
   /** All of the batches in one commit, synced before this resolves. Says for each whether it was had before. */
   async append(requests: readonly AppendRequest[]): Promise<readonly boolean[]> {
     const repeated = this.#repeated(requests);
     const fresh = requests.filter((_, place) => !repeated[place]);
-    // A batch that is repeated brings meanings all the same, which later batches rely on.
-    const ends = requests.flatMap((request) => request.ends);
-    const texts = requests.flatMap((request) => request.texts);
     const before = this.#nextArrival;
     await this.#writer.run('BEGIN TRANSACTION');
     try {
-      await this.#appendMeanings(ends, texts);
+      await this.#appendMeanings();
       const rows = await this.#appendFlows(fresh);
       const totals = {
         ...this.#totals,
@@ -83,6 +93,8 @@ export class FlowDatabase {
       }
       await this.#writer.run('COMMIT');
       this.#totals = totals;
+      this.#ends = [];
+      this.#texts = [];
       for (const { host, boot, batch } of fresh) this.#batches.set(JSON.stringify([host, boot]), batch);
       return repeated;
     } catch (error) {
@@ -166,7 +178,8 @@ export class FlowDatabase {
     });
   }
 
-  async #appendMeanings(ends: readonly EndRow[], texts: readonly TextRow[]): Promise<void> {
+  async #appendMeanings(): Promise<void> {
+    const [ends, texts] = [this.#ends, this.#texts];
     if (ends.length > 0) {
       await this.#appendTo('ends', ends.length, [
         Int32Array.from(ends, (end) => end.number),

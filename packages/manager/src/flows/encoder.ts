@@ -38,7 +38,10 @@ export class FlowEncoder {
   }
 
   encode(host: string, flows: readonly FlowRecord[]): EncodedFlows {
-    if (this.#ends.size + this.#texts.size > dictionaryMax) this.forget();
+    if (this.#ends.size + this.#texts.size > dictionaryMax) {
+      this.#ends = new Map();
+      this.#texts = new Map();
+    }
     const columns = emptyColumns(flows.length);
     const hostNumber = this.#text(host);
     for (let row = 0; row < flows.length; row += 1) {
@@ -55,12 +58,6 @@ export class FlowEncoder {
     this.#newEnds = [];
     this.#newTexts = [];
     return encoded;
-  }
-
-  /** A transaction failed, so its meanings may be missing: everything is numbered anew. */
-  forget(): void {
-    this.#ends = new Map();
-    this.#texts = new Map();
   }
 
   /** The record as listeners and searches show it. */

@@ -99,9 +99,6 @@ export class DuckFlowStore implements FlowStore {
       const reply = (await this.#call(request, buffers)) as Reply<'stored'>;
       this.#totals = reply.totals;
       if (!reply.repeated) this.#tell(host, flows);
-    } catch (error) {
-      this.#encoder.forget();
-      throw error;
     } finally {
       this.#buffered -= rows;
     }

@@ -6,6 +6,8 @@ export const bufferedFlowsMax = 400_000;
 export const transactionFlowsMax = 100_000;
 /** Distinct ends and texts in the encoder's memory. Beyond it they are numbered anew, which costs space and nothing else. */
 export const dictionaryMax = 100_000;
+/** Ends and texts that wait to be written. */
+export const meaningsMax = 4 * dictionaryMax;
 /** Flows that are not closed, and flows closed lately, whose later records replace the earlier one. */
 export const openFlowsMax = 300_000;
 export const closedFlowsMax = 50_000;

@@ -93,6 +93,7 @@ async function close(call: number): Promise<void> {
 port.on('message', ({ call, request }: RequestMessage) => {
   switch (request.kind) {
     case 'append':
+      database.learn(request.ends, request.texts);
       appends.push({ call, request });
       writing = writing.then(storeGathered);
       break;
