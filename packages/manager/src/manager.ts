@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { ApiServer } from './api/server.ts';
 import { createMetrics } from './api/metrics.ts';
+import type { Measure } from './api/metrics.ts';
 import { openCore } from './core.ts';
 import { defaultLifetimes } from './hosts/authority.ts';
 import { LinkServer } from './link/server.ts';
@@ -53,6 +54,8 @@ export interface Manager extends AsyncDisposable {
 export interface Traffic {
   readonly questions: QuestionService;
   readonly flows: FlowStore;
+  /** What they count, for /metrics. */
+  readonly measures: readonly Measure[];
 }
 
 /** How often certificates and unused identities are looked after. */
@@ -105,7 +108,13 @@ export async function startManagerWith(
   };
   const { socketPath } = options;
   const api = opened.use(
-    await ApiServer.listen({ services, tls: tls(), ...options.api, socketPath, metrics: createMetrics(services) }),
+    await ApiServer.listen({
+      services,
+      tls: tls(),
+      ...options.api,
+      socketPath,
+      metrics: createMetrics(services, traffic.measures),
+    }),
   );
 
   const tend = async () => {

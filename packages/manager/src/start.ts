@@ -36,7 +36,21 @@ async function openTraffic(core: Core, options: ManagerOptions): Promise<Traffic
       after,
       onFault,
     });
-    return { questions, flows };
+    const measures: Traffic['measures'] = [
+      ['questions_asked', 'Questions that hosts asked since the start.', () => questions.counts().asked],
+      [
+        'questions_unanswered',
+        'Questions left to the rule’s `unreachable`, because of a limit or a foreign id.',
+        () => questions.counts().unanswered,
+      ],
+      ['questions_waiting', 'Questions that wait for a human.', () => questions.counts().waiting],
+      [
+        'decisions_remembered',
+        'Decisions that are reused for pairs and identities.',
+        () => questions.counts().remembered,
+      ],
+    ];
+    return { questions, flows, measures };
   } catch (error) {
     await questions[Symbol.asyncDispose]();
     throw error;

@@ -2,7 +2,14 @@
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { ApiServices } from './services.ts';
 
-export function createMetrics(services: ApiServices): () => Promise<{ contentType: string; text: string }> {
+/** A number with its name (without the prefix) and help. */
+export type Measure = readonly [name: string, help: string, read: () => number];
+
+/** `more`: what the services behind interfaces count. */
+export function createMetrics(
+  services: ApiServices,
+  more: readonly Measure[],
+): () => Promise<{ contentType: string; text: string }> {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: 'bulkhead_manager_' });
   const { committer, presence, divergences, flows, audit } = services;
@@ -10,7 +17,8 @@ export function createMetrics(services: ApiServices): () => Promise<{ contentTyp
     [...committer.state.hosts.hosts.values()]
       .filter((entry) => entry.revoked === null)
       .map((entry) => presence.of(entry.host));
-  const gauges: readonly (readonly [name: string, help: string, read: () => number])[] = [
+  const gauges: readonly Measure[] = [
+    ...more,
     ['revision', 'Sequence of the newest batch of the ledger.', () => committer.state.revision],
     ['desired_revision', 'Newest revision that agents are sent.', () => committer.state.desiredRevision],
     ['documents', 'Documents in force.', () => committer.state.documents.entries.size],

@@ -108,3 +108,27 @@ test('a state comes back from its snapshot as it was', async () => {
   assert.ok(restored.changes.since(1) !== null);
   assert.deepEqual(encodeState(restored), encodeState(committer.state));
 });
+
+test('after many batches there is a snapshot, and a start from it gives the same state', async () => {
+  const path = join(directory, 'many.sqlite');
+  const count = 2100;
+  let before: Uint8Array;
+  {
+    await using committer = await Committer.open(openSqliteLedger(path), () => 1, assert.ifError);
+    for (let i = 0; i < count; i += 1) {
+      await committer.commit('x', () => ({ commands: [tokenCommand(`t${i}`)], result: null }));
+    }
+    before = encodeState(committer.state);
+  }
+  {
+    await using ledger = openSqliteLedger(path);
+    assert.equal((await ledger.snapshot())?.sequence, 2000);
+  }
+  await using again = await Committer.open(openSqliteLedger(path), () => 1, assert.ifError);
+  assert.deepEqual(encodeState(again.state), before);
+  const history = await again.history(count - 2, 10);
+  assert.deepEqual(
+    history.map(({ sequence }) => sequence),
+    [count - 1, count],
+  );
+});

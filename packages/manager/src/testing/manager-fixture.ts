@@ -37,7 +37,7 @@ export async function managerFixture(options: Partial<ManagerOptions> = {}): Pro
         ...options,
         dataDirectory: directory,
       },
-      async () => ({ questions, flows }),
+      async () => ({ questions, flows, measures: [] }),
     ),
   );
   const address = (token: string | null): ApiAddress => ({
