@@ -67,14 +67,24 @@ function managerChecks(command: Command, shell: Shell): readonly (readonly [stri
     ],
     [
       'enforcement',
-      async () => {
-        const { enforcement } = await status();
-        if (enforcement.on) return { name: 'enforcement', state: 'good', found: 'on' };
-        return { name: 'enforcement', state: 'bad', found: `OFF: ${enforcement.because}`, remedy: 'bulkhead on' };
-      },
+      () => afterManager('enforcement', status, async () => enforcementFinding((await status()).enforcement)),
     ],
-    ['clock', () => clockCheck(command, shell)],
+    ['clock', () => afterManager('clock', status, () => clockCheck(command, shell))],
   ];
+}
+
+/** What cannot be asked because the manager does not answer is no second fault. */
+async function afterManager(name: string, status: () => Promise<unknown>, check: Check): Promise<Finding> {
+  const reached = await status().then(
+    () => true,
+    () => false,
+  );
+  return reached ? check() : { name, state: 'skipped', found: 'the manager cannot be asked' };
+}
+
+function enforcementFinding(enforcement: { readonly on: boolean; readonly because: string }): Finding {
+  if (enforcement.on) return { name: 'enforcement', state: 'good', found: 'on' };
+  return { name: 'enforcement', state: 'bad', found: `OFF: ${enforcement.because}`, remedy: 'bulkhead on' };
 }
 
 async function clockCheck(command: Command, shell: Shell): Promise<Finding> {

@@ -6,6 +6,7 @@ import { request } from 'node:http';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { z } from 'zod';
 import { atLeast, certificateFinding, kernelVersion, type Check, type Finding } from './finding.ts';
 
 export interface MachineFacts {
@@ -204,11 +205,16 @@ async function plugin(facts: MachineFacts): Promise<Finding> {
   };
 }
 
+/** The agent's credentials, as far as they are looked at here. */
+const credentials = z.looseObject({ host: z.string(), certificatePem: z.string() });
+
 async function hostCertificate(facts: MachineFacts): Promise<Finding> {
   const name = 'host certificate';
-  const files = await readdir(facts.agentState).catch((error: NodeJS.ErrnoException) => error);
-  if (!Array.isArray(files)) {
-    return files.code === 'EACCES'
+  const text = await readFile(join(facts.agentState, 'credentials.json'), 'utf8').catch(
+    (error: NodeJS.ErrnoException) => error,
+  );
+  if (typeof text !== 'string') {
+    return text.code === 'EACCES'
       ? { name, state: 'skipped', found: 'cannot be read without root' }
       : {
           name,
@@ -217,15 +223,7 @@ async function hostCertificate(facts: MachineFacts): Promise<Finding> {
           remedy: 'bulkhead up, or bulkhead enroll HOST at the manager.',
         };
   }
-  for (const file of files.filter((each) => /\.(crt|pem)$/.test(each) && !/(^|[-.])(ca|authority)[-.]/.test(each))) {
-    const text = await readFile(join(facts.agentState, file), 'utf8');
-    if (!text.includes('BEGIN CERTIFICATE')) continue;
-    return certificateFinding(name, new X509Certificate(text).validToDate.getTime(), facts.nowMs());
-  }
-  return {
-    name,
-    state: 'warn',
-    found: 'this host is not enrolled',
-    remedy: 'bulkhead up, or bulkhead enroll HOST at the manager.',
-  };
+  const { host, certificatePem } = credentials.parse(JSON.parse(text));
+  const finding = certificateFinding(name, new X509Certificate(certificatePem).validToDate.getTime(), facts.nowMs());
+  return { ...finding, found: `${host}: ${finding.found}` };
 }

@@ -32,7 +32,7 @@ export const deniedByDefault: Step = {
     const flow = await waitForFlow(api, { from: 'web', to: 'orders-db', port: 5432, sinceMs });
     showFlow(show, flow);
     declareEnding(show, 'timed-out', attempt);
-    declareFlow(show, flow, 'deny', 'posture:');
+    declareFlow(show, flow, 'deny', 'posture:web');
   },
 };
 
