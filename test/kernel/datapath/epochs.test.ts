@@ -178,7 +178,10 @@ test('without an agent the programs recycle what is over, so that new allowed co
   age(idleNs);
   await machine.counts({ budget: 1, recycle_runs: 0 }, () => a.link.send(udp(between(a, b), 7100, 53)));
   silenceAgent();
-  await machine.counts({ connections_opened: 5, budget: 0, recycle_runs: 1, connections_closed: 5, connections_recycled: 5 }, () => fill(7200));
+  await machine.counts(
+    { connections_opened: 5, budget: 0, recycle_runs: 1, connections_closed: 5, connections_recycled: 5 },
+    () => fill(7200),
+  );
   assert.deepEqual(
     connections()
       .map((connection) => connection.sourcePort)

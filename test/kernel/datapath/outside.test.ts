@@ -2,82 +2,19 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { cidrPeerFirst } from '@bulkhead/policy';
-import { icmp, ip, protocols, tcp, tcpFlag, tcpSegment, udp, udpDatagram, type Ends } from './frames.ts';
-import { allowAll, always, between, drained, Machine, received, type Workload } from './machine.ts';
-import { FrameSocket, run } from './sockets.ts';
-
-const uplinkMac = '02:00:00:00:02:01';
-const lanMac = '02:00:00:00:02:02';
-const hostAddress = '192.0.2.1';
-const stranger = '198.51.100.9';
+import { icmp, ip, protocols, tcp, tcpFlag, tcpSegment, udp, udpDatagram } from './frames.ts';
+import { hostAddress, inbound, openWithLan, stranger } from './lan.ts';
+import { allowAll, always, between, drained, type Machine, received, type Workload } from './machine.ts';
+import { FrameSocket } from './sockets.ts';
 
 let machine: Machine;
 let a: Workload;
 let b: Workload;
 let lan: FrameSocket;
-let uplink: number;
 let port = 1000;
 
-const ruleset = `
-table inet bha {
-  chain forward {
-    type filter hook forward priority 0; policy drop;
-    iifname "bhA-*" meta mark and 0x3000 == 0x2000 accept
-    iifname "bhA-*" drop
-    oifname "bhA-*" ct state established,related accept
-    oifname "bhA-*" ct status dnat accept
-  }
-  chain prerouting {
-    type nat hook prerouting priority dstnat;
-    ip daddr ${hostAddress} tcp dport 8080 dnat ip to 10.0.0.1:80
-  }
-  chain postrouting {
-    type nat hook postrouting priority srcnat;
-    oifname "up0" ip saddr 10.0.0.0/24 masquerade
-  }
-}`;
-
 before(async () => {
-  machine = Machine.open();
-  a = await machine.addWorkload('a');
-  b = await machine.addWorkload('b');
-  const made = await machine.kernel.routes.createVeth({
-    name: 'up0',
-    peer: 'eth0',
-    mac: uplinkMac,
-    peerMac: lanMac,
-    mtu: 1500,
-  });
-  uplink = made.ifindex;
-  const namespace = machine.namespaces.make('lan');
-  run('ip', 'link', 'set', 'dev', 'eth0', 'netns', namespace);
-  lan = machine.namespaces.inside(namespace, machine.home, () => {
-    run('ip', 'link', 'set', 'dev', 'eth0', 'up', 'arp', 'off');
-    return new FrameSocket('eth0');
-  });
-  run('ip', 'link', 'set', 'dev', 'up0', 'up', 'arp', 'off');
-  run('ip', 'address', 'add', `${hostAddress}/24`, 'dev', 'up0');
-  run('ip', 'neighbour', 'replace', '192.0.2.2', 'lladdr', lanMac, 'dev', 'up0', 'nud', 'permanent');
-  run('ip', 'route', 'add', 'default', 'via', '192.0.2.2');
-  run('sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.default.rp_filter=0');
-  for (const workload of [a, b]) {
-    run('sysctl', '-qw', `net.ipv4.conf.${workload.hostName}.rp_filter=0`);
-    run('ip', 'route', 'add', `${workload.ipv4}/32`, 'dev', workload.hostName);
-    run(
-      'ip',
-      'neighbour',
-      'replace',
-      workload.ipv4,
-      'lladdr',
-      workload.mac,
-      'dev',
-      workload.hostName,
-      'nud',
-      'permanent',
-    );
-  }
-  run('sh', '-c', `nft -f - <<'END'\n${ruleset}\nEND`);
-  machine.kernel.maps.setAddress(hostAddress, { kind: 'host' });
+  ({ machine, a, b, lan } = await openWithLan());
 });
 after(async () => {
   lan[Symbol.dispose]();
@@ -91,13 +28,6 @@ beforeEach(() => {
   drained(lan);
   machine.events();
   port++;
-});
-
-const inbound = (source = stranger, destination = hostAddress): Ends => ({
-  sourceMac: lanMac,
-  destinationMac: uplinkMac,
-  source,
-  destination,
 });
 
 describe('outwards', () => {
@@ -300,64 +230,5 @@ describe('inwards', () => {
       );
     });
     assert.deepEqual(drained(a.link), []);
-  });
-});
-
-describe("a workload's address", () => {
-  test('is not believed from outside, at the uplink or behind it', async () => {
-    machine.govern(a, allowAll);
-    machine.govern(b, allowAll);
-    const forged = (n: number) => tcp(inbound(b.ipv4), n, 8080);
-    await machine.counts({ spoofed: 1, uplink_spoofed: 0 }, () => lan.send(forged(port)));
-    machine.kernel.links.attach(uplink, 'uplink');
-    await machine.counts({ spoofed: 0, uplink_spoofed: 3 }, () => {
-      lan.send(forged(port));
-      lan.send(udp({ ...inbound(), source: b.ipv6, destination: a.ipv6 }, 1, 1));
-      lan.send(udp(inbound(hostAddress, hostAddress), 1, 1));
-    });
-    await machine.counts({ connections_opened: 1 }, () => lan.send(tcp(inbound(), port, 8080)));
-    machine.kernel.links.detach(uplink, 'uplink');
-    assert.equal(drained(a.link).length, 1);
-  });
-
-  test('is believed from the host only with the mark of the programs', async () => {
-    machine.govern(a, allowAll);
-    machine.govern(b, allowAll);
-    using beside = new FrameSocket(a.hostName);
-    const frame = () =>
-      udp({ sourceMac: a.gatewayMac, destinationMac: a.mac, source: b.ipv4, destination: a.ipv4 }, port, 53);
-    await machine.counts({ spoofed: 1 }, () => beside.send(frame()));
-    beside.mark(0x0200);
-    await machine.counts({ spoofed: 1 }, () => beside.send(frame()));
-    beside.mark(0x2000);
-    await machine.counts({ spoofed: 0, connections_opened: 1 }, () => beside.send(frame()));
-    // Also the second packet, which has an entry.
-    beside.mark(0);
-    await machine.counts({ spoofed: 1 }, () => beside.send(frame()));
-    assert.equal(drained(a.link).length, 1);
-  });
-
-  test('a workload cannot set the mark', async () => {
-    machine.govern(b, allowAll);
-    for (const mark of [0x1000, 0x2000, 0x3000]) {
-      b.link.mark(mark);
-      await machine.counts({ spoofed: 1 }, () =>
-        b.link.send(udp({ ...between(b, stranger), source: a.ipv4 }, port, 53)),
-      );
-    }
-    b.link.mark(0);
-    assert.deepEqual(drained(lan), []);
-  });
-
-  test('without its program an interface passes nothing', async () => {
-    machine.govern(a, allowAll);
-    machine.kernel.links.detach(a.ifindex, 'workload');
-    a.link.send(udp(between(a, stranger), port, 53));
-    lan.send(tcp(inbound(stranger, a.ipv4), port, 80));
-    assert.deepEqual(drained(lan), []);
-    assert.deepEqual(drained(a.link), []);
-    machine.kernel.links.attach(a.ifindex, 'workload');
-    a.link.send(udp(between(a, stranger), port, 53));
-    assert.equal(drained(lan).length, 1);
   });
 });
