@@ -329,6 +329,21 @@ test('a body that is too large is refused', async () => {
   assert.equal(fixture.manager.core.committer.state.enforcement.on, true);
 });
 
+test('a stream ends with the token of its reader', async () => {
+  await using fixture = await managerFixture();
+  const token = await fixture.token('viewer');
+  const { lines } = await apiTransport(fixture.address(token)).stream({
+    method: 'GET',
+    path: '/v1/flows/watch',
+    body: null,
+  });
+  await fixture.flows.watching(1);
+  await fixture.manager.people.revoke('person/test', token.split('.')[1]!);
+  fixture.flows.show('h1', 'secret');
+  for await (const line of lines) assert.equal(line, '');
+  await fixture.flows.watching(0);
+});
+
 test('a stream ends for the reader who has gone, and for no other', async () => {
   await using fixture = await managerFixture();
   const transport = apiTransport(fixture.address(await fixture.token('viewer')));

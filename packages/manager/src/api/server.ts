@@ -170,7 +170,8 @@ async function handle(
     ...parts.value,
   } as HandlerRequest<RouteName>);
   if (result.kind === 'error') return send(reply, result);
-  if (result.kind === 'stream') return sendLines(reply, result);
+  if (result.kind === 'stream')
+    return sendLines(reply, result, () => token === null || services.people.isValid(token.id));
   return reply.send(result.value);
 }
 

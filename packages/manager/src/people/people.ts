@@ -28,7 +28,13 @@ export class People {
     const given = parsePersonToken(text);
     const token = given === null ? undefined : this.#committer.state.people.get(given.id);
     if (given === null || token === undefined || !secretMatches(given.secret, token.secretHash)) return null;
-    return token.expiresMs !== null && token.expiresMs <= this.#nowMs() ? null : token;
+    return this.isValid(token.id) ? token : null;
+  }
+
+  /** Neither revoked nor ended. */
+  isValid(id: string): boolean {
+    const token = this.#committer.state.people.get(id);
+    return token !== undefined && (token.expiresMs === null || token.expiresMs > this.#nowMs());
   }
 
   all(): readonly PersonTokenState[] {
