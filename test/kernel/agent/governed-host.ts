@@ -4,8 +4,8 @@
  */
 import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,6 +13,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { AgentStatus } from '@bulkhead/agent';
 import type { FlowRecord, QuestionRecord } from '@bulkhead/protocol';
+import { call, headersOf } from './http-call.ts';
+import { connectLan, lanAddress } from './lan.ts';
 
 const deadlineMs = 30_000;
 const pollMs = 20;
@@ -20,6 +22,36 @@ const managerMain = fileURLToPath(new URL('../../../packages/manager/src/main.ts
 const agentMain = fileURLToPath(new URL('../../../packages/agent/src/main.ts', import.meta.url));
 
 export type Attempt = 'connected' | 'refused' | 'timeout' | 'unreachable';
+
+export interface GovernedHostOptions {
+  /** Begins the names of all namespaces and directories. */
+  readonly prefix: string;
+  /** The host's name at the manager. */
+  readonly host: string;
+  /** Gives the host an uplink into a namespace `lan` (see lan.ts). */
+  readonly uplink: boolean;
+  readonly managerOptions: readonly string[];
+  readonly agentOptions: readonly string[];
+}
+
+const usual: GovernedHostOptions = {
+  ...{ prefix: 'bhF', host: 'h1', uplink: false },
+  ...{ managerOptions: [], agentOptions: ['--docker', 'none'] },
+};
+
+/** An endpoint as the agent's `top` shows it; it has more fields. */
+export interface EndpointView {
+  readonly endpoint: string;
+  readonly name: string | null;
+  readonly ifindex: number;
+  readonly interfaceName: string;
+  readonly mac: string;
+  readonly gatewayMac: string;
+  readonly ipv4: string | null;
+  readonly ipv6: string | null;
+  readonly state: string;
+  readonly counters: Readonly<Record<string, number>>;
+}
 
 let made = 0;
 
@@ -30,18 +62,25 @@ export class GovernedHost implements AsyncDisposable {
   readonly #children = new Set<ChildProcess>();
   #manager: ChildProcess | null = null;
   #agent: ChildProcess | null = null;
+  readonly #options: GovernedHostOptions;
   #addresses = new Map<string, string>();
 
-  private constructor() {
+  private constructor(options: GovernedHostOptions) {
     made += 1;
-    this.name = `bhF-${process.pid}-${made}`;
-    this.directory = mkdtempSync(join(tmpdir(), 'bhF-'));
+    this.#options = options;
+    this.name = `${options.prefix}-${process.pid}-${made}`;
+    this.directory = mkdtempSync(join(tmpdir(), `${options.prefix}-`));
   }
 
-  static async start(): Promise<GovernedHost> {
-    const host = new GovernedHost();
+  static async start(options: Partial<GovernedHostOptions> = {}): Promise<GovernedHost> {
+    const host = new GovernedHost({ ...usual, ...options });
     try {
       host.#addNamespace(host.name);
+      if (host.#options.uplink) {
+        host.addNamespace('lan');
+        connectLan(host.name, `${host.name}-lan`);
+        host.#addresses.set('lan', lanAddress);
+      }
       await host.startManager();
       await host.startAgent();
       await host.until('the first receipt', async () => (await host.status()).link.isReady);
@@ -55,7 +94,10 @@ export class GovernedHost implements AsyncDisposable {
   async startManager(): Promise<void> {
     const { directory } = this;
     const socket = join(directory, 'api.sock');
-    this.#manager = this.#spawn('manager', managerMain, ['--data', join(directory, 'manager'), '--socket', socket]);
+    this.#manager = this.#spawn('manager', managerMain, [
+      ...['--data', join(directory, 'manager'), '--socket', socket],
+      ...this.#options.managerOptions,
+    ]);
     await this.until('the manager', () => this.api('GET', '/v1/status').then(() => true));
   }
 
@@ -63,11 +105,17 @@ export class GovernedHost implements AsyncDisposable {
     const { directory, name } = this;
     const token = (await this.status().catch(() => null)) === null ? await this.#token() : null;
     this.#agent = this.#spawn('agent', agentMain, [
-      ...['--host', 'h1', '--state', join(directory, 'agent'), '--socket', join(directory, 'agent.sock')],
-      ...['--bpffs', `/sys/fs/bpf/${name}`, '--punt', 'bhFpunt', '--docker', 'none', '--log', 'warn'],
+      ...['--host', this.#options.host, '--state', join(directory, 'agent'), '--socket', join(directory, 'agent.sock')],
+      ...['--bpffs', `/sys/fs/bpf/${name}`, '--punt', 'bhFpunt', '--log', 'warn'],
       ...(token === null ? [] : ['--token', token]),
+      ...this.#options.agentOptions,
     ]);
     await this.until('the agent', () => this.status().then(() => true));
+  }
+
+  /** The process that runs now. */
+  pidOf(which: 'manager' | 'agent'): number {
+    return (which === 'manager' ? this.#manager : this.#agent)!.pid!;
   }
 
   /** kill -9, and returns when the process is gone. */
@@ -79,14 +127,39 @@ export class GovernedHost implements AsyncDisposable {
     this.#children.delete(child);
   }
 
-  /** A namespace, attached as a workload with labels; returns its address. */
-  async attach(name: string, labels: Readonly<Record<string, string>>): Promise<string> {
-    const namespace = `${this.name}-${name}`;
-    this.#addNamespace(namespace);
-    const path = `/run/netns/${namespace}`;
-    const record = (await this.command('attach', { kind: 'netns', name, path, labels })) as { readonly ipv4: string };
+  /** A namespace, attached as a workload with labels; returns its address. `more`: other fields of the command. */
+  async attach(
+    name: string,
+    labels: Readonly<Record<string, string>>,
+    more: Readonly<Record<string, unknown>> = {},
+  ): Promise<string> {
+    const path = this.pathOf(name);
+    if (!existsSync(path)) this.addNamespace(name);
+    const request = { kind: 'netns', name, path, labels, ...more };
+    const record = (await this.command('attach', request)) as { readonly ipv4: string };
     this.#addresses.set(name, record.ipv4);
     return record.ipv4;
+  }
+
+  /** A namespace that no agent knows yet; it goes with the host. */
+  addNamespace(name: string): void {
+    this.#addNamespace(`${this.name}-${name}`);
+  }
+
+  /** Where the network namespace of a workload is; without a name the host's own. */
+  pathOf(name?: string): string {
+    return `/run/netns/${this.name}${name === undefined ? '' : `-${name}`}`;
+  }
+
+  /** Runs a command to its end in a workload's namespace, or the host's (null); gives its standard output. */
+  run(name: string | null, ...command: readonly string[]): string {
+    const words = [`--net=${this.pathOf(name ?? undefined)}`, ...command];
+    return execFileSync('nsenter', words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  }
+
+  /** Starts something in a workload's namespace that ends with the host, or before. */
+  spawn(name: string, ...command: readonly string[]): ChildProcess {
+    return this.#inside(name, command);
   }
 
   addressOf(name: string): string {
@@ -130,6 +203,19 @@ export class GovernedHost implements AsyncDisposable {
 
   async status(): Promise<AgentStatus> {
     return (await this.#control('GET', '/v1/status')) as AgentStatus;
+  }
+
+  /** What the agent says of its endpoints: `GET /v1/top`. */
+  async endpoints(): Promise<readonly EndpointView[]> {
+    return (await this.#control('GET', '/v1/top')) as readonly EndpointView[];
+  }
+
+  /** How often the programs counted this, from the agent's metrics. */
+  async counter(reason: string): Promise<number> {
+    const text = String(await this.#control('GET', '/metrics'));
+    const value = new RegExp(`^bulkhead_packets_total\\{reason="${reason}"\\} (\\d+)$`, 'm').exec(text)?.[1];
+    if (value === undefined) throw new Error(`no counter ${reason}`);
+    return Number(value);
   }
 
   async command(name: string, argument: unknown): Promise<unknown> {
@@ -188,7 +274,7 @@ export class GovernedHost implements AsyncDisposable {
   }
 
   async #token(): Promise<string> {
-    const body = { host: 'h1', labelsAllowed: null, forSeconds: 600 };
+    const body = { host: this.#options.host, labelsAllowed: null, forSeconds: 600 };
     return ((await this.api('POST', '/v1/enrolment-tokens', body)) as { readonly token: string }).token;
   }
 
@@ -213,28 +299,4 @@ export class GovernedHost implements AsyncDisposable {
     const socketPath = join(this.directory, 'agent.sock');
     return call((onResponse) => httpRequest({ socketPath, method, path, headers: headersOf(body) }, onResponse), body);
   }
-}
-
-type OnResponse = (response: IncomingMessage) => void;
-
-function headersOf(body: unknown, more: Readonly<Record<string, string>> = {}): Record<string, string> {
-  return body === undefined ? { ...more } : { ...more, 'content-type': 'application/json' };
-}
-
-/** The answer's JSON; rejects unless the status is 2xx. */
-function call(begin: (onResponse: OnResponse) => ClientRequest, body: unknown): Promise<unknown> {
-  const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-  const request = begin((response) => {
-    let text = '';
-    response.setEncoding('utf8');
-    response.on('data', (part: string) => (text += part));
-    response.on('end', () => {
-      const isGood = (response.statusCode ?? 0) >= 200 && (response.statusCode ?? 0) < 300;
-      if (isGood) resolve(JSON.parse(text));
-      else reject(new Error(`${response.statusCode}: ${text}`));
-    });
-  });
-  request.on('error', reject);
-  request.end(body === undefined ? undefined : JSON.stringify(body));
-  return promise;
 }
