@@ -69,7 +69,8 @@ export class Core {
     this.policy = new LocalPolicy(this.store, this.rules, this.#tables);
     const apply = (): void => void this.reconciler.reconcileNow();
     const markDirty = (): void => this.reconciler.markDirty();
-    this.registry = new Registry({ kernel, state, clock, bootId, apply, markDirty });
+    const isGuarded = (ifindex: number): boolean => this.reconciler.mirror.attached.has(ifindex);
+    this.registry = new Registry({ kernel, state, clock, bootId, isGuarded, apply, markDirty });
     this.parties = new Parties(this.registry, this.store);
     this.#builder = new KernelStateBuilder({
       host,
@@ -225,7 +226,7 @@ export class Core {
         const labels = expectedLabels(host, workload, byWorkload.get(id) ?? []);
         if (labelsKey(labels) === labelsKey(told.labels)) this.#knownLabels.learn(labels, told.identity, clock.nowMs());
       }
-    });
+    }, 'process');
   }
 }
 

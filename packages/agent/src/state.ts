@@ -21,8 +21,11 @@ export interface AgentState extends Disposable {
   readonly directory: string;
   /** `parse` checks what an older version may have written; it may throw, which names collection and key. */
   records<T>(collection: string, parse: (value: unknown) => T): Records<T>;
-  /** All changes inside are durable together, or none is. Nests. */
-  transaction<T>(run: () => T): T;
+  /**
+   * All changes inside are durable together, or none is. Nests: the outermost counts. `process`: what is written survives the end of
+   * the process in whatever way, and may be lost with the power. That is enough for what a reboot makes void anyway, and costs no fsync.
+   */
+  transaction<T>(run: () => T, survives?: 'power' | 'process'): T;
 }
 
 /** A record on disk that this version cannot read. */
@@ -78,8 +81,9 @@ export function openAgentState(directory: string): AgentState {
     };
   }
 
-  function transaction<T>(run: () => T): T {
+  function transaction<T>(run: () => T, survives: 'power' | 'process' = 'power'): T {
     if (depth > 0) return run();
+    if (survives === 'process') database.exec('PRAGMA synchronous = NORMAL');
     database.exec('BEGIN IMMEDIATE');
     depth++;
     try {
@@ -91,6 +95,7 @@ export function openAgentState(directory: string): AgentState {
       throw error;
     } finally {
       depth--;
+      if (survives === 'process') database.exec('PRAGMA synchronous = FULL');
     }
   }
 

@@ -53,7 +53,7 @@ export class RuleNumbers {
     if (this.#pending.length === 0) return;
     this.#state.transaction(() => {
       for (const number of this.#pending) this.#records.set(String(number), this.#byNumber.get(number)!);
-    });
+    }, 'process');
     this.#pending = [];
   }
 

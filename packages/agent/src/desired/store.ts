@@ -203,7 +203,7 @@ export class DesiredStore {
       for (const workload of change.workloadsRemoved) workloads.delete(workload);
       for (const workload of content.workloads) workloads.set(workload.workload, workload);
       meta.set('meta', { revision: change.revision, auditHead: content.auditHead });
-    });
+    }, 'process');
   }
 
   #setWorkload(message: WorkloadMessage): void {

@@ -24,6 +24,8 @@ export interface RegistryOptions {
   readonly clock: Clock;
   /** Changes at every boot of the machine: interfaces of another boot are gone. */
   readonly bootId: string;
+  /** The programs were attached to this interface, and not found missing since. */
+  readonly isGuarded: (ifindex: number) => boolean;
   /** Brings the kernel to the desired state at once. */
   readonly apply: () => void;
   /** Asks for the same, soon. */
@@ -111,7 +113,7 @@ export class Registry implements EndpointRegistry {
     this.#options.state.transaction(() => {
       this.setWorkload(workload);
       if (endpoint.workload !== workload.workload) this.#change({ ...endpoint, workload: workload.workload });
-    });
+    }, 'process');
   }
 
   setWorkload(workload: LocalWorkload): void {
@@ -120,7 +122,7 @@ export class Registry implements EndpointRegistry {
     if (before === undefined && this.#workloads.size >= workloadsMax) {
       throw new RegistryError('full', `there are ${workloadsMax} workloads, no more can be known`);
     }
-    this.#workloadRecords.set(workload.workload, workload);
+    this.#durably(() => this.#workloadRecords.set(workload.workload, workload));
     this.#workloads.set(workload.workload, workload);
     this.#tell({ kind: 'workload-changed', workload });
   }
@@ -131,7 +133,7 @@ export class Registry implements EndpointRegistry {
     this.#options.state.transaction(() => {
       for (const endpoint of this.#endpointsOf(id)) this.#change({ ...endpoint, workload: null, fenced: false });
       this.#workloadRecords.delete(id);
-    });
+    }, 'process');
     this.#workloads.delete(id);
     this.#tell({ kind: 'workload-removed', workload });
   }
@@ -200,13 +202,18 @@ export class Registry implements EndpointRegistry {
   }
 
   #store(endpoint: LocalEndpoint): void {
-    this.#endpointRecords.set(endpoint.endpoint, endpoint);
+    this.#durably(() => this.#endpointRecords.set(endpoint.endpoint, endpoint));
     this.#endpoints.set(endpoint.endpoint, endpoint);
     this.#bySlot.set(endpoint.slot, endpoint);
   }
 
+  /** A reboot makes endpoints and workloads void: what survives the process is enough. */
+  #durably(change: () => void): void {
+    this.#options.state.transaction(change, 'process');
+  }
+
   #forgetEndpoint(id: string): void {
-    this.#endpointRecords.delete(id);
+    this.#durably(() => this.#endpointRecords.delete(id));
     this.#bySlot.delete(this.#endpoints.get(id)?.slot ?? 0);
     this.#endpoints.delete(id);
   }
@@ -223,8 +230,7 @@ export class Registry implements EndpointRegistry {
     const { slot, ifindex } = endpoint;
     const entry = kernel.maps.endpoint(slot);
     if (entry === undefined || entry.ifindex !== ifindex) throw notThere(`the entry of slot ${slot}`);
-    const isGuarded = kernel.links.attached().some((link) => link.ifindex === ifindex && link.hook === 'workload');
-    if (!isGuarded) throw notThere(`the programs on interface ${ifindex}`);
+    if (!this.#options.isGuarded(ifindex)) throw notThere(`the programs on interface ${ifindex}`);
     for (const address of [endpoint.ipv4, endpoint.ipv6]) {
       if (address === null) continue;
       const owner = kernel.maps.address(address);
