@@ -5,6 +5,7 @@
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { CommandFailure } from '../exit.ts';
+import { localPaths } from '../local/paths.ts';
 
 export const contextEntry = z.strictObject({
   /** `https://host:port` or `unix:///path`. */
@@ -36,9 +37,9 @@ export interface ChosenContext extends ContextEntry {
 
 /** Where the manager of this machine listens, and where its administrator's token lies: for root, without any configuration. */
 export const localContext: ContextEntry = {
-  server: 'unix:///run/bulkhead/manager.sock',
-  tokenFile: '/var/lib/bulkhead/manager/admin.token',
-  caFile: '/var/lib/bulkhead/manager/ca.pem',
+  server: `unix://${localPaths().managerSocket}`,
+  tokenFile: localPaths().adminTokenFile,
+  caFile: localPaths().authorityFile,
 };
 
 export function parseContextFile(text: string, path: string): ContextFile {
