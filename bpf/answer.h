@@ -58,8 +58,10 @@ FAST struct ipv6hdr ipv6_header(const __u8 *source, const __u8 *destination, __u
 }
 
 /* Back to the sender: a workload's interface, the overlay, or the host's stack for whoever is outside. */
-SLOW int send_answer(struct __sk_buff *skb, struct packet *p)
+SHARED int send_answer(struct __sk_buff *skb, struct packet *p)
 {
+  if (!p)
+    return TC_ACT_SHOT;
   struct endpoint *sender = endpoint_at(p->slot[0]), *receiver = endpoint_at(p->slot[1]);
   struct endpoint *mine = sender ? sender : receiver;
   if (!mine)
@@ -103,8 +105,10 @@ FAST __u16 reset_checksum(const struct packet *p, const struct tcp_header *old, 
   return ~fold(sum_of(reset, sizeof *reset, pseudo));
 }
 
-SLOW int answer_reset(struct __sk_buff *skb, struct packet *p)
+SHARED int answer_reset(struct __sk_buff *skb, struct packet *p)
 {
+  if (!p)
+    return TC_ACT_SHOT;
   struct scratch *scratch = scratch_here();
   struct tcp_header *old = scratch ? (void *)scratch->answer : 0, reset = {.offset = 5 << 4, .flags = tcp_rst};
   __u32 network = p->is_ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
@@ -161,8 +165,10 @@ FAST const __u8 *speaker(const struct packet *p, const struct complaint *complai
   return WORDS(gateway)->second ? gateway : p->destination;
 }
 
-SLOW int answer_icmp4(struct __sk_buff *skb, struct packet *p, const struct complaint *complaint)
+SHARED int answer_icmp4(struct __sk_buff *skb, struct packet *p, const struct complaint *complaint)
 {
+  if (!p || !complaint)
+    return TC_ACT_SHOT;
   struct scratch *scratch = scratch_here();
   if (!scratch)
     return TC_ACT_SHOT;
@@ -192,8 +198,10 @@ struct icmp6_error {
   __u8 quote[48];
 };
 
-SLOW int answer_icmp6(struct __sk_buff *skb, struct packet *p, const struct complaint *complaint)
+SHARED int answer_icmp6(struct __sk_buff *skb, struct packet *p, const struct complaint *complaint)
 {
+  if (!p || !complaint)
+    return TC_ACT_SHOT;
   struct scratch *scratch = scratch_here();
   if (!scratch)
     return TC_ACT_SHOT;
@@ -224,8 +232,10 @@ FAST int answer_icmp(struct __sk_buff *skb, struct packet *p, const struct compl
 }
 
 /* `deny: reject`: the sender learns at once. */
-SLOW int answer_reject(struct __sk_buff *skb, struct packet *p)
+SHARED int answer_reject(struct __sk_buff *skb, struct packet *p)
 {
+  if (!p)
+    return TC_ACT_SHOT;
   if (p->protocol == IPPROTO_TCP)
     return answer_reset(skb, p);
   int closed_port = p->protocol == IPPROTO_UDP;

@@ -81,8 +81,10 @@ SLOW int forget(const struct connection_key *key, const struct connection *c)
 }
 
 /* A closed connection stays for a moment, so that late segments are no news; but never in more than half of a budget. */
-SLOW int close_connection(const struct connection_key *key, struct connection *c, __u64 now)
+SHARED int close_connection(const struct connection_key *key, struct connection *c, __u64 now)
 {
+  if (!key || !c)
+    return 0;
   c->state = tcp_closed;
   c->idle_ns = IDLE(idle_tcp_closed);
   c->last_seen_ns = now;
@@ -101,8 +103,10 @@ enum use { use_pass, use_close, use_open };
  * TCP that is not plain data of an open connection. `side`: 0 from the originator. `use_open`: a SYN that begins another connection
  * on the same ports, to be judged in its sender's direction. `use_close`: this segment was its last.
  */
-SLOW int advance_tcp(struct packet *p, struct connection *c, __u32 side)
+SHARED int advance_tcp(struct packet *p, struct connection *c, __u32 side)
 {
+  if (!p || !c)
+    return use_pass;
   __u8 flags = p->tcp_flags;
   if ((flags & (tcp_syn | tcp_ack)) == tcp_syn)
     return side == 0 && c->state == tcp_syn_sent && c->sequence == p->sequence ? use_pass : use_open;

@@ -83,8 +83,12 @@ FAST int insert(struct packet *p, struct connection *fresh, const struct party *
 }
 
 /* `old`: the entry that the key had when it was looked up, or null. */
-SLOW int open_connection(struct packet *p, const struct party *end, const struct verdict *verdict, struct connection *old, __u32 flags)
+SHARED int open_connection(struct packet *p, struct judgement *j, struct connection *old, __u32 flags)
 {
+  if (!p || !j)
+    return counter_program_error;
+  const struct party *end = j->end;
+  const struct verdict *verdict = &j->verdict;
   struct scratch *scratch = scratch_here();
   if (!scratch)
     return counter_program_error;
@@ -123,13 +127,13 @@ FAST int set_ends(struct packet *p, struct party *end, __u32 side, __u32 mark)
   if (p->hook == hook_from_workload) {
     __builtin_memset(sender, 0, sizeof *sender);
     set_endpoint(sender, p->slot[0], mine);
-    resolve(p->destination, receiver);
+    resolve(WORDS(p->destination), receiver);
     p->slot[1] = receiver->slot;
     return 1;
   }
   __builtin_memset(receiver, 0, sizeof *receiver);
   set_endpoint(receiver, p->slot[1], mine);
-  resolve(p->source, sender);
+  resolve(WORDS(p->source), sender);
   p->slot[0] = sender->slot;
   return is_believed(p, sender, mark);
 }
@@ -140,8 +144,10 @@ FAST int still_decided(const struct connection *c, const struct verdict *verdict
   return c->flags & connection_decided && c->rule[0] == verdict->rule[0] && c->rule[1] == verdict->rule[1];
 }
 
-SLOW int tell_refused(struct packet *p, const struct judgement *j)
+SHARED int tell_refused(struct packet *p, struct judgement *j)
 {
+  if (!p || !j)
+    return 0;
   struct story story = {.kind = event_deny, .reason = j->verdict.reason};
   tell_ends(&story, j->end, &j->verdict, j->side);
   count_at(p->slot[0] ? p->slot[0] : p->slot[1], j->verdict.reason);
@@ -150,8 +156,10 @@ SLOW int tell_refused(struct packet *p, const struct judgement *j)
 }
 
 /* An observed end would have refused or asked: told, not done. */
-SLOW int tell_observed(struct packet *p, const struct judgement *j, __u32 action)
+SHARED int tell_observed(struct packet *p, struct judgement *j, __u32 action)
 {
+  if (!p || !j)
+    return 0;
   struct story story = {.kind = event_deny, .reason = counter_observed_denied, .observed = action};
   tell_ends(&story, j->end, &j->verdict, j->side);
   count(counter_observed_denied);
@@ -160,8 +168,12 @@ SLOW int tell_observed(struct packet *p, const struct judgement *j, __u32 action
 }
 
 /* An open connection under new words stays the same entry. */
-SLOW int judged_again(struct packet *p, const struct party *end, const struct verdict *verdict, struct connection *c)
+SHARED int judged_again(struct packet *p, struct judgement *j, struct connection *c)
 {
+  if (!p || !j || !c)
+    return counter_program_error;
+  const struct party *end = j->end;
+  const struct verdict *verdict = &j->verdict;
   struct config *config = read_config();
   __u64 *before = budget_of(c->slot);
   for (int side = 0; side < 2; side++) {
@@ -193,8 +205,10 @@ FAST int words_changed(const struct party *end)
 }
 
 /* may_pass, or the counter under which the packet drops unjudged. `c`: the key's entry or null; `begins`: it opens another connection. */
-SLOW int evaluate(struct packet *p, struct judgement *j, struct connection *c, __u32 begins, __u32 mark)
+SHARED int evaluate(struct packet *p, struct judgement *j, struct connection *c, __u32 begins, __u32 mark)
 {
+  if (!p || !j)
+    return counter_program_error;
   if (p->protocol == IPPROTO_TCP && (p->tcp_flags & (tcp_syn | tcp_ack)) == tcp_syn)
     begins = 1;
   j->open = c && !begins && !is_dead(c, now_of(p));
@@ -206,10 +220,10 @@ SLOW int evaluate(struct packet *p, struct judgement *j, struct connection *c, _
   __u32 point = (__u32)p->protocol << 16 | (j->side ? p->source_port : p->destination_port);
   if (!set_ends(p, j->end, j->side, mark))
     return p->overlay_host ? counter_overlay_spoofed : counter_spoofed;
-  judge(j->end, &j->verdict, point);
+  judge(j, point);
   if (severity(j->verdict.action) == 2 && words_changed(j->end)) {
     set_ends(p, j->end, j->side, mark);
-    judge(j->end, &j->verdict, point);
+    judge(j, point);
   }
   return may_pass;
 }
@@ -226,8 +240,10 @@ FAST int is_reachable(__u32 host)
 }
 
 /* Carries out what evaluate() found. `flags` of a new entry: `connection_decided` where the manager's answer is at hand. */
-SLOW int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, struct connection *known, __u32 flags)
+SHARED int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, struct connection *known, __u32 flags)
 {
+  if (!p || !j)
+    return TC_ACT_SHOT;
   struct verdict *verdict = &j->verdict;
   struct connection *c = j->open ? known : 0;
   int passes = !verdict->wait && severity(verdict->action) == 0;
@@ -238,9 +254,9 @@ SLOW int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, st
   if (verdict->observed_action != action_allow)
     tell_observed(p, j, verdict->observed_action);
   if (verdict->wait)
-    return punt_packet(skb, p, j->end, verdict, j->side);
+    return punt_packet(skb, p, j);
   if (verdict->action == action_ask && !(flags & connection_decided) && !(c && still_decided(c, verdict)))
-    return punt_packet(skb, p, j->end, verdict, j->side);
+    return punt_packet(skb, p, j);
   if (severity(verdict->action) == 2) {
     if (c && !report_close(&p->key, c, now_of(p)))
       count(counter_events_lost);
@@ -257,7 +273,7 @@ SLOW int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, st
     p->overlay_host = j->end[~j->side & 1].host;
     p->routed = c && is_routed_reply(p, c);
   }
-  int refused = c ? judged_again(p, j->end, verdict, c) : open_connection(p, j->end, verdict, known, flags);
+  int refused = c ? judged_again(p, j, c) : open_connection(p, j, known, flags);
   return refused == may_pass ? may_pass : drop(p, refused);
 }
 

@@ -12,15 +12,19 @@ FAST int to_host(struct __sk_buff *skb)
   return TC_ACT_OK;
 }
 
-SLOW int refuse_ttl(struct __sk_buff *skb, struct packet *p)
+SHARED int refuse_ttl(struct __sk_buff *skb, struct packet *p)
 {
+  if (!p)
+    return TC_ACT_SHOT;
   struct complaint complaint = {.type = p->is_ipv6 ? 3 : 11, .from_gateway = 1};
   drop(p, counter_ttl_exceeded);
   return answer_icmp(skb, p, &complaint);
 }
 
-SLOW int refuse_size(struct __sk_buff *skb, struct packet *p, __u32 mtu)
+SHARED int refuse_size(struct __sk_buff *skb, struct packet *p, __u32 mtu)
 {
+  if (!p)
+    return TC_ACT_SHOT;
   struct complaint complaint = {.type = p->is_ipv6 ? 2 : 3, .code = p->is_ipv6 ? 0 : 4, .from_gateway = 1, .mtu = mtu};
   __be16 flags = 0;
   /* Without "don't fragment" a router cuts the packet: the host's stack knows how. */

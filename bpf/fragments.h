@@ -30,8 +30,10 @@ FAST __u32 fragment_end(struct __sk_buff *skb, const struct packet *p)
 }
 
 /* parsed, or the counter to drop under. A first fragment must not replace one whose rest may still come. */
-SLOW int check_fragment(struct __sk_buff *skb, struct packet *p)
+SHARED int check_fragment(struct __sk_buff *skb, struct packet *p)
 {
+  if (!p)
+    return counter_program_error;
   struct fragment_key key;
   fragment_key_of(&key, p, skb->ifindex);
   struct fragment *known = bpf_map_lookup_elem(&fragments, &key);
@@ -52,8 +54,10 @@ SLOW int check_fragment(struct __sk_buff *skb, struct packet *p)
 }
 
 /* Called for a first fragment that may pass. */
-SLOW int remember_fragment(struct __sk_buff *skb, struct packet *p)
+SHARED int remember_fragment(struct __sk_buff *skb, struct packet *p)
 {
+  if (!p)
+    return 0;
   struct fragment_key key;
   fragment_key_of(&key, p, skb->ifindex);
   struct fragment fragment = {.at_ns = now_of(p), .next = fragment_end(skb, p), .source_port = p->source_port, .destination_port = p->destination_port};

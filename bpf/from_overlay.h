@@ -5,16 +5,20 @@
 #include "fragments.h"
 #include "icmp.h"
 
-SLOW int deliver(struct __sk_buff *skb, struct packet *p)
+SHARED int deliver(struct __sk_buff *skb, struct packet *p)
 {
+  if (!p)
+    return TC_ACT_SHOT;
   struct endpoint *to = endpoint_at(p->slot[1]);
   if (p->fragment && !p->fragment_offset)
     remember_fragment(skb, p);
   return to ? to_endpoint(skb, p, to) : TC_ACT_SHOT;
 }
 
-SLOW int first_from_overlay(struct __sk_buff *skb, struct packet *p, struct connection *c, __u32 begins)
+SHARED int first_from_overlay(struct __sk_buff *skb, struct packet *p, struct connection *c, __u32 begins)
 {
+  if (!p)
+    return TC_ACT_SHOT;
   int action = first_packet(skb, p, c, begins, 0);
   return action == may_pass ? deliver(skb, p) : action;
 }
@@ -56,8 +60,10 @@ FAST int enforce_from_overlay(struct __sk_buff *skb, struct packet *p)
   return use_connection(p, c) == use_pass ? deliver(skb, p) : first_from_overlay(skb, p, c, 1);
 }
 
-SLOW int read_tunnel(struct __sk_buff *skb, struct packet *p)
+SHARED int read_tunnel(struct __sk_buff *skb, struct packet *p)
 {
+  if (!p)
+    return 0;
   struct bpf_tunnel_key key = {};
   if (bpf_skb_get_tunnel_key(skb, &key, sizeof key, 0) || !key.remote_ipv4)
     return 0;

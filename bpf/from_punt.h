@@ -25,8 +25,10 @@ FAST int is_same_packet(const struct punt *punt, const struct packet *p)
 }
 
 /* The agent's "no" about a packet: the connection it wanted is told as refused. */
-SLOW int refuse_punted(struct __sk_buff *skb, struct packet *p, struct punt *punt, __u32 verb)
+SHARED int refuse_punted(struct __sk_buff *skb, struct packet *p, struct punt *punt, __u32 verb)
 {
+  if (!p || !punt)
+    return TC_ACT_SHOT;
   struct story story = {.kind = event_deny, .reason = counter_refused, .from_responder = punt->from_responder};
   for (int side = 0; side < 2; side++) {
     story.slot[side] = punt->slot[side];
@@ -62,8 +64,10 @@ FAST int send_on(struct __sk_buff *skb, struct packet *p)
   return bpf_redirect(from->ifindex, BPF_F_INGRESS);
 }
 
-SLOW int judge_punted(struct __sk_buff *skb, struct packet *p, struct punt *punt, __u32 verb)
+SHARED int judge_punted(struct __sk_buff *skb, struct packet *p, struct punt *punt, __u32 verb)
 {
+  if (!p || !punt)
+    return TC_ACT_SHOT;
   struct scratch *scratch = scratch_here();
   if (!scratch)
     return TC_ACT_SHOT;

@@ -25,8 +25,10 @@ FAST int forward(struct __sk_buff *skb, struct packet *p, const struct endpoint 
   return to_endpoint(skb, p, to);
 }
 
-SLOW int first_from_workload(struct __sk_buff *skb, struct packet *p, struct connection *c, __u32 begins)
+SHARED int first_from_workload(struct __sk_buff *skb, struct packet *p, struct connection *c, __u32 begins)
 {
+  if (!p)
+    return TC_ACT_SHOT;
   int action = first_packet(skb, p, c, begins, 0);
   if (action != may_pass)
     return action;
@@ -34,8 +36,10 @@ SLOW int first_from_workload(struct __sk_buff *skb, struct packet *p, struct con
   return from ? forward(skb, p, from, endpoint_at(p->slot[1])) : TC_ACT_SHOT;
 }
 
-SLOW int report_from_workload(struct __sk_buff *skb, struct packet *p)
+SHARED int report_from_workload(struct __sk_buff *skb, struct packet *p)
 {
+  if (!p)
+    return TC_ACT_SHOT;
   struct endpoint *from = endpoint_at(p->slot[0]);
   if (!from || !is_about_connection(skb, p))
     return drop(p, counter_icmp_unmatched);

@@ -55,8 +55,10 @@ FAST int load_quoted_ports(struct __sk_buff *skb, const struct packet *p, const 
 }
 
 /* Whether the quoted packet belongs to a live entry, came from where this error goes, and this error's hook is an end of it. */
-SLOW int is_about_connection(struct __sk_buff *skb, struct packet *p)
+SHARED int is_about_connection(struct __sk_buff *skb, struct packet *p)
 {
+  if (!p)
+    return 0;
   struct quote quote = {};
   struct packet quoted = {};
   if (!load_quote(skb, p, &quote) || !load_quoted_ports(skb, p, &quote, &quoted) || !same_address(quote.source, p->destination))

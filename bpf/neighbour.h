@@ -37,8 +37,10 @@ FAST int answer_to(struct __sk_buff *skb, const struct endpoint *endpoint)
   return endpoint->kind == kind_tap ? bpf_redirect(endpoint->ifindex, 0) : bpf_redirect_peer(endpoint->ifindex, 0);
 }
 
-SLOW int arp_from_workload(struct __sk_buff *skb, struct packet *p)
+SHARED int arp_from_workload(struct __sk_buff *skb, struct packet *p)
 {
+  if (!p)
+    return TC_ACT_SHOT;
   struct endpoint *endpoint = endpoint_at(p->slot[0]);
   struct arp_packet arp;
   if (!endpoint || bpf_skb_load_bytes(skb, ETH_HLEN, &arp, sizeof arp) || arp.hardware != bpf_htons(1) || arp.network != bpf_htons(ETH_P_IP) ||
@@ -100,8 +102,10 @@ FAST int is_zero(const __u8 *address)
 }
 
 /* The message becomes its own answer: every address is at the gateway. */
-SLOW int advertise(struct __sk_buff *skb, struct packet *p, const struct neighbour_message *asked)
+SHARED int advertise(struct __sk_buff *skb, struct packet *p, const struct neighbour_message *asked)
 {
+  if (!p || !asked)
+    return TC_ACT_SHOT;
   struct endpoint *endpoint = endpoint_at(p->slot[0]);
   struct neighbour_message answer = {.type = neighbour_advertisement, .flags = bpf_htonl(0x60000000), .option_type = option_target, .option_length = 1};
   __u8 target[16] __attribute__((aligned(8)));
@@ -119,8 +123,10 @@ SLOW int advertise(struct __sk_buff *skb, struct packet *p, const struct neighbo
   return answer_to(skb, endpoint);
 }
 
-SLOW int neighbour_from_workload(struct __sk_buff *skb, struct packet *p)
+SHARED int neighbour_from_workload(struct __sk_buff *skb, struct packet *p)
 {
+  if (!p)
+    return TC_ACT_SHOT;
   struct endpoint *endpoint = endpoint_at(p->slot[0]);
   struct neighbour_message message = {};
   __u8 hop_limit = 0;
@@ -150,4 +156,40 @@ SLOW int neighbour_from_workload(struct __sk_buff *skb, struct packet *p)
   if (!own_source)
     return drop(p, counter_neighbour_spoofed);
   return advertise(skb, p, &message);
+}
+
+/*
+ * To a workload: its gateway asks for the workload's own MAC. On a bridge (an adopted interface) others might say who the gateway is, so
+ * whoever else speaks is not heard.
+ */
+SHARED int arp_to_workload(struct __sk_buff *skb, struct packet *p)
+{
+  if (!p)
+    return TC_ACT_SHOT;
+  struct endpoint *to = endpoint_at(p->slot[1]);
+  struct arp_packet arp;
+  if (!to || bpf_skb_load_bytes(skb, ETH_HLEN, &arp, sizeof arp))
+    return drop(p, counter_malformed);
+  int is_heard = arp.operation == bpf_htons(1) && same_mac(arp.sender_mac, to->gateway_mac) && word_at(arp.target) == word_at(&to->ipv4[12]);
+  if (is_heard)
+    return TC_ACT_OK;
+  count_at(p->slot[1], counter_neighbour_swallowed);
+  return TC_ACT_SHOT;
+}
+
+SHARED int neighbour_to_workload(struct __sk_buff *skb, struct packet *p)
+{
+  if (!p)
+    return TC_ACT_SHOT;
+  struct endpoint *to = endpoint_at(p->slot[1]);
+  struct neighbour_message message = {};
+  __u8 mac[8] __attribute__((aligned(8))), target[16] __attribute__((aligned(8)));
+  if (!to || bpf_skb_load_bytes(skb, ETH_ALEN, mac, ETH_ALEN) || bpf_skb_load_bytes(skb, p->transport, &message, bytes_without_option))
+    return drop(p, counter_malformed);
+  __builtin_memcpy(target, message.target, 16);
+  int is_own = same_address(target, to->ipv6) || is_link_local_of(target, to->mac);
+  if (message.type == neighbour_solicitation && is_own && same_mac(mac, to->gateway_mac))
+    return TC_ACT_OK;
+  count_at(p->slot[1], counter_neighbour_swallowed);
+  return TC_ACT_SHOT;
 }

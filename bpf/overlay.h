@@ -5,8 +5,10 @@
 
 enum { outer_ttl = 64 };
 
-SLOW int to_overlay(struct __sk_buff *skb, struct packet *p, const struct endpoint *from)
+SHARED int to_overlay(struct __sk_buff *skb, struct packet *p, const struct endpoint *from)
 {
+  if (!p || !from)
+    return TC_ACT_SHOT;
   struct config *config = read_config();
   struct bpf_tunnel_key key = {.tunnel_id = identity_of(word_of(from)), .remote_ipv4 = p->overlay_host, .tunnel_ttl = outer_ttl};
   if (!config || !config->overlay_ifindex || bpf_skb_set_tunnel_key(skb, &key, sizeof key, BPF_F_ZERO_CSUM_TX))

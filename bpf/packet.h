@@ -63,8 +63,8 @@ struct packet {
   __u8 padding;
   __u32 overlay_host;
   __u32 overlay_identity;
-  __u32 padding2;
 };
+_Static_assert(sizeof(struct packet) == 136, "packet: shared functions want it without holes");
 
 /* The endpoint at whose interface the packet was seen: of a workload's own it is the sender. */
 FAST __u32 slot_here(const struct packet *p)

@@ -223,8 +223,10 @@ FAST int skip_extensions(struct __sk_buff *skb, struct packet *p)
 }
 
 /* The rare IPv6 packet: extension headers. */
-SLOW int parse_extensions(struct __sk_buff *skb, struct packet *p)
+SHARED int parse_extensions(struct __sk_buff *skb, struct packet *p)
 {
+  if (!p)
+    return counter_program_error;
   int result = skip_extensions(skb, p);
   if (result != parsed || (p->fragment && p->fragment_offset))
     return result;

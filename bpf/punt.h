@@ -49,8 +49,13 @@ FAST __u32 generation_of(__u32 slot)
 }
 
 /* Writes down what is known under a fresh id; 0 where the tables are full. */
-SLOW __u32 record_punt(struct packet *p, const struct party *end, const struct verdict *verdict, __u32 from_responder)
+SHARED __u32 record_punt(struct packet *p, struct judgement *j)
 {
+  if (!p || !j)
+    return 0;
+  const struct party *end = j->end;
+  const struct verdict *verdict = &j->verdict;
+  __u32 from_responder = j->side;
   struct scratch *scratch = scratch_here();
   if (!scratch)
     return 0;
@@ -83,8 +88,11 @@ SLOW __u32 record_punt(struct packet *p, const struct party *end, const struct v
 }
 
 /* Sends the packet to the agent, or drops it under the bound that it met. */
-SLOW int punt_packet(struct __sk_buff *skb, struct packet *p, const struct party *end, const struct verdict *verdict, __u32 from_responder)
+SHARED int punt_packet(struct __sk_buff *skb, struct packet *p, struct judgement *j)
 {
+  if (!p || !j)
+    return TC_ACT_SHOT;
+  const struct verdict *verdict = &j->verdict;
   struct config *config = read_config();
   struct usage *usage = usage_of(slot_here(p));
   if (!config || !config->punt_ifindex || !usage)
@@ -97,13 +105,13 @@ SLOW int punt_packet(struct __sk_buff *skb, struct packet *p, const struct party
   if (refused)
     return drop(p, refused);
   struct punt_mac mac = {.local = 2};
-  __u32 id = record_punt(p, end, verdict, from_responder);
+  __u32 id = record_punt(p, j);
   if (!id)
     return drop(p, counter_punt_full);
   __sync_fetch_and_add(&usage->punts, 1);
   __builtin_memcpy(mac.id, &id, sizeof id);
   struct story story = {.kind = event_ask, .reason = verdict->wait ? counter_held : counter_asked};
-  tell_ends(&story, end, verdict, from_responder);
+  tell_ends(&story, j->end, verdict, j->side);
   count(story.reason);
   report(p, &story);
   if (bpf_skb_store_bytes(skb, ETH_ALEN, &mac, sizeof mac, 0))

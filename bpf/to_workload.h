@@ -4,16 +4,7 @@
 #include "first.h"
 #include "fragments.h"
 #include "icmp.h"
-
-/* The host asks the workload for its own MAC, and nothing else of ARP is the workload's business. */
-SLOW int arp_to_workload(struct __sk_buff *skb, struct packet *p)
-{
-  struct endpoint *to = endpoint_at(p->slot[1]);
-  __u8 target[4];
-  if (!to || bpf_skb_load_bytes(skb, ETH_HLEN + 24, target, sizeof target))
-    return drop(p, counter_malformed);
-  return __builtin_memcmp(target, &to->ipv4[12], sizeof target) ? TC_ACT_SHOT : TC_ACT_OK;
-}
+#include "neighbour.h"
 
 FAST int is_current_to_workload(struct packet *p, struct connection *c, const struct endpoint *to, __u32 mark)
 {
@@ -27,8 +18,10 @@ FAST int is_current_to_workload(struct packet *p, struct connection *c, const st
          same_address(address_of(from, p->is_ipv6), p->source);
 }
 
-SLOW int first_to_workload(struct __sk_buff *skb, struct packet *p, struct connection *c, __u32 begins)
+SHARED int first_to_workload(struct __sk_buff *skb, struct packet *p, struct connection *c, __u32 begins)
 {
+  if (!p)
+    return TC_ACT_SHOT;
   int action = first_packet(skb, p, c, begins, skb->mark);
   if (action != may_pass)
     return action;
@@ -45,7 +38,7 @@ FAST int enforce_to_workload(struct __sk_buff *skb, struct packet *p, struct end
   if (unlikely(result != parsed))
     return drop(p, result);
   if (unlikely(p->icmp == icmp_neighbour))
-    return TC_ACT_OK;
+    return neighbour_to_workload(skb, p);
   if (unlikely(!same_address(p->destination, address_of(to, p->is_ipv6))))
     return drop(p, counter_misdirected);
   if (unlikely(p->icmp == icmp_reports))

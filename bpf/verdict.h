@@ -28,8 +28,11 @@ FAST __u32 peer_of(const __u8 *address)
  * A trie of 10,000 networks costs an address 1 to 2 µs of cache misses, so each processor remembers what it found. The generation is
  * read before the trie: what changes meanwhile makes the hint void.
  */
-SLOW int resolve_outside(const __u8 *address, struct party *party)
+SHARED int resolve_outside(const struct words *wanted, struct party *party)
 {
+  const __u8 *address = (const void *)wanted;
+  if (!wanted || !party)
+    return 0;
   __u64 mixed = (WORDS(address)->first ^ WORDS(address)->second >> 32) * 0x9e3779b97f4a7c15 ^ WORDS(address)->second * 0xc2b2ae3d27d4eb4f;
   __u32 zero = 0, index = (mixed >> 40) & (peer_hints_max - 1);
   volatile __u32 *generation = bpf_map_lookup_elem(&cidr_generation, &zero);
@@ -58,8 +61,10 @@ FAST void set_endpoint(struct party *party, __u32 slot, const struct endpoint *e
   party->identity = party->state == state_held ? identity_unknown : identity_of(party->word);
 }
 
-SLOW int resolve(const __u8 *address, struct party *party)
+SHARED int resolve(const struct words *address, struct party *party)
 {
+  if (!address || !party)
+    return 0;
   __builtin_memset(party, 0, sizeof *party);
   struct address_owner *owner = bpf_map_lookup_elem(&addresses, address);
   if (!owner)
@@ -131,6 +136,14 @@ struct verdict {
   __u32 observed_action;
 };
 
+/* What judging a packet found. `open`: it belongs to a live entry; `side`: then 1 where the responder sent it. */
+struct judgement {
+  struct party end[2];
+  struct verdict verdict;
+  __u32 side;
+  __u32 open;
+};
+
 FAST int severity(__u32 action)
 {
   return action == action_allow ? 0 : action == action_ask ? 1 : 2;
@@ -156,8 +169,12 @@ FAST void add_side(struct verdict *verdict, const struct party *mine, const stru
 }
 
 /* `end[0]` opens the connection, `end[1]` is its other side, `point` is protocol << 16 | port. */
-SLOW int judge(const struct party *end, struct verdict *verdict, __u32 point)
+SHARED int judge(struct judgement *j, __u32 point)
 {
+  if (!j)
+    return 0;
+  const struct party *end = j->end;
+  struct verdict *verdict = &j->verdict;
   __builtin_memset(verdict, 0, sizeof *verdict);
   if (end[0].state == state_fenced || end[1].state == state_fenced) {
     verdict->action = action_deny;
@@ -175,14 +192,6 @@ SLOW int judge(const struct party *end, struct verdict *verdict, __u32 point)
     add_side(verdict, &end[1], &end[0], 1, point);
   return 0;
 }
-
-/* What judging a packet found. `open`: it belongs to a live entry; `side`: then 1 where the responder sent it. */
-struct judgement {
-  struct party end[2];
-  struct verdict verdict;
-  __u32 side;
-  __u32 open;
-};
 
 FAST void tell_ends(struct story *story, const struct party *end, const struct verdict *verdict, __u32 from_responder)
 {

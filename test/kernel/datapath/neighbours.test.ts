@@ -129,20 +129,32 @@ test('the host hears a workload about its own addresses', () => {
   assert.equal(run(neighbour(own, 136, 'fe80::ff:fe00:1', a.mac)), pass);
 });
 
-test('the host may ask a workload for its MAC, and for no other', () => {
-  const run = (target: string) =>
-    machine.kernel.programs.testRun(
-      'to_workload',
-      arp(broadcast, a.gatewayMac, {
-        operation: 1,
-        senderMac: a.gatewayMac,
-        sender: '169.254.1.1',
-        targetMac: nobody,
-        target,
-      }),
-      {
-        ifindex: a.ifindex,
-      },
-    ).result;
-  assert.deepEqual([run(a.ipv4), run(b.ipv4)], [0, 2]);
+test('the gateway may ask a workload for its MAC, and nobody else is heard', () => {
+  const run = (frame: Uint8Array) =>
+    machine.kernel.programs.testRun('to_workload', frame, { ifindex: a.ifindex }).result;
+  const request = (senderMac: string, target: string, operation: 1 | 2 = 1) =>
+    run(arp(broadcast, senderMac, { operation, senderMac, sender: '169.254.1.1', targetMac: nobody, target }));
+  assert.deepEqual(
+    [
+      request(a.gatewayMac, a.ipv4),
+      request(a.gatewayMac, b.ipv4),
+      request(b.mac, a.ipv4),
+      request(a.gatewayMac, a.ipv4, 2),
+    ],
+    [0, 2, 2, 2],
+  );
+  const solicitation = (sourceMac: string, target: string, type: 135 | 136 = 135) =>
+    run(
+      neighbour({ sourceMac, destinationMac: a.mac, source: 'fe80::1', destination: a.ipv6 }, type, target, sourceMac),
+    );
+  assert.deepEqual(
+    [
+      solicitation(a.gatewayMac, a.ipv6),
+      solicitation(a.gatewayMac, 'fe80::ff:fe00:1'),
+      solicitation(a.gatewayMac, b.ipv6),
+      solicitation(b.mac, a.ipv6),
+      solicitation(a.gatewayMac, a.ipv6, 136),
+    ],
+    [0, 0, 2, 2, 2],
+  );
 });
