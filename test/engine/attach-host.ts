@@ -7,6 +7,7 @@ import process from 'node:process';
 import { KernelError, openLinuxKernel, type Kernel } from '@bulkhead/kernel';
 import { pino } from 'pino';
 import { attachments, attachmentsDefaults, openAgentState, type Attachment } from '@bulkhead/agent';
+import { reservedIdentity } from '@bulkhead/policy';
 import type { DivergenceRecord } from '@bulkhead/protocol';
 import { Registry } from '../../packages/agent/src/registry/registry.ts';
 import { systemClock } from '../../packages/agent/src/clock.ts';
@@ -49,6 +50,8 @@ kernel.programs.load();
 preparePolicy(kernel);
 const registry: Registry = new Registry({
   ...{ kernel, state, clock: systemClock, bootId: 'test' },
+  isGuarded: (ifindex: number) =>
+    kernel.links.attached().some((link) => link.ifindex === ifindex && link.hook === 'workload'),
   apply: () => apply(),
   markDirty: () => setImmediate(() => apply()),
 });
@@ -112,6 +115,10 @@ async function answer(request: AttachHostRequest): Promise<unknown> {
 function preparePolicy({ maps }: Kernel): void {
   const open = maps.addPortTable({ ranges: [], otherwise: forever });
   const shut = maps.addPortTable({ ranges: [], otherwise: never });
+  // The resolver at the gateway is everybody's, as the built-in rule of the real agent says.
+  const dns = [6, 17].map((protocol) => ({ protocol, from: 53, to: 53, verdict: forever }));
+  const resolver = maps.addPortTable({ ranges: dns, otherwise: never });
+  maps.setRows([{ ruleset: rulesetShut, direction: 'egress', peer: reservedIdentity.host, root: resolver }]);
   maps.setRows(
     (['egress', 'ingress'] as const).flatMap((direction) => [
       { ruleset: rulesetOpen, direction, peer: 0, root: open },

@@ -1,6 +1,7 @@
 /** Containers of a real engine on networks of ours: labels, verdicts, names, addresses, published ports, the way out. */
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
 import { importBusybox } from '@bulkhead/cli';
 import { Harness, outsideAddress, until, uplinkAddress, type AttachHost } from '../../engine/harness.ts';
 
@@ -183,6 +184,32 @@ test('the resolver at the gateway knows the network, for runtimes that cannot us
   });
   assert.deepEqual(status.addresses, ['10.208.0.1', '10.77.0.1']);
   assert.ok(status.answered >= 2);
+});
+
+/** Answers every question with 192.0.2.9. */
+const nameServer = `require('dgram').createSocket('udp4').on('message', function (asked, from) {
+  const end = asked.indexOf(0, 12) + 5;
+  const answer = Buffer.from('c00c000100010000003c0004c0000209', 'hex');
+  const reply = Buffer.concat([asked.subarray(0, end), answer]);
+  reply.writeUInt16BE(0x8180, 2); reply.writeUInt16BE(1, 6); reply.writeUInt16BE(0, 10);
+  this.send(reply, from.port, from.address);
+}).bind(53)`;
+
+test('names of the world are asked for those that may speak to the name server, through Docker’s resolver too', async () => {
+  await writeFile(harness.settings.resolvConf, `nameserver ${outsideAddress}\n`);
+  const stop = harness.outsideService(process.execPath, '-e', nameServer);
+  try {
+    const lookUp = (from: string, server = '') =>
+      harness.docker('exec', from, 'sh', '-c', `nslookup -type=a world.example ${server} 2>&1 || true`);
+    await until('the world resolves', async () => /192\.0\.2\.9/.test(await lookUp('client', '10.77.0.1')), 25_000);
+    await until('the shut one is refused', async () => /REFUSED/.test(await lookUp('shutone', '10.77.0.1')));
+    await sleeper('asker', ...open, '--dns', '10.77.0.1');
+    await until('Docker’s resolver forwards', async () => /192\.0\.2\.9/.test(await lookUp('asker')));
+    await sleeper('shutasker', '--dns', '10.77.0.1');
+    assert.doesNotMatch(await lookUp('shutasker'), /192\.0\.2\.9/);
+  } finally {
+    stop();
+  }
 });
 
 test('a container that shares another’s network is part of its workload', async () => {
