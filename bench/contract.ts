@@ -21,6 +21,8 @@ export interface Figure {
 export interface BenchOptions {
   readonly quick: boolean;
   readonly json: string | null;
+  /** Where the processes that are measured write CPU profiles; slows them down. */
+  readonly profile: string | null;
 }
 
 export function parseBenchOptions(name: string, about: string): BenchOptions {
@@ -28,16 +30,17 @@ export function parseBenchOptions(name: string, about: string): BenchOptions {
     options: {
       quick: { type: 'boolean', default: false },
       json: { type: 'string' },
+      profile: { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
   if (values.help) {
     console.log(
-      `npm run bench:${name} -- [--quick] [--json FILE]\n\n${about}\n\n  --quick      fewer rounds, at most 50 s; the sizes stay as they are\n  --json FILE  also write the figures and their raw data to FILE`,
+      `npm run bench:${name} -- [--quick] [--json FILE] [--profile DIR]\n\n${about}\n\n  --quick      fewer rounds, at most 50 s; the sizes stay as they are\n  --json FILE  also write the figures and their raw data to FILE\n  --profile DIR  CPU profiles of agent and manager in DIR, where a benchmark runs them; figures are then too slow`,
     );
     process.exit(0);
   }
-  return { quick: values.quick, json: values.json ?? null };
+  return { quick: values.quick, json: values.json ?? null, profile: values.profile ?? null };
 }
 
 export function median(values: readonly number[]): number {

@@ -1,16 +1,15 @@
 /** `npm run bench:datapath`: our datapath with 100, 10,000 and 100,000 policies beside the peers, in interleaved rounds. */
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
 import process from 'node:process';
 import { createInterface } from 'node:readline';
-import { promisify } from 'node:util';
 import { measured, notMeasured, parseBenchOptions, ratio, report, type Figure } from '../contract.ts';
+import { mountBpf } from '../host/governed-host.ts';
 import type { PacketCosts } from './ours.ts';
 import { createTopology, peers, type Topology } from './topology.ts';
 import { buildLoad, measureLoad, setOffload, startServer, type Load } from './traffic.ts';
 
-const run = promisify(execFile);
 const policiesMost = 100_000;
 
 interface Contender {
@@ -147,7 +146,7 @@ async function main(): Promise<void> {
     'datapath',
     'The datapath between two workloads beside a plain bridge, routing and other firewalls; medians of interleaved rounds.',
   );
-  await run('mountpoint', ['-q', '/sys/fs/bpf']).catch(() => run('mount', ['-t', 'bpf', 'bpf', '/sys/fs/bpf']));
+  await mountBpf();
   await buildLoad();
   const contenders: Contender[] = [];
   const absent = new Map<string, string>();

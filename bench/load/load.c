@@ -1,11 +1,12 @@
 /*
- * TCP load for the benchmarks: one server, four clients.
+ * TCP load for the benchmarks: one server, five clients.
  *
- *   load serve PORT                       echoes what it reads; bytes of a stream are read and thrown away when they start with 'S'
+ *   load serve PORT [PORTS]               echoes what it reads; bytes of a stream are read and thrown away when they start with 'S'
  *   load rr IP PORT SECONDS               1-byte ping-pong over one connection
  *   load crr IP PORT SECONDS              connect, 1-byte ping-pong, close
  *   load stream IP PORT SECONDS           one-way throughput
  *   load connect IP PORT SECONDS WIDTH    WIDTH connects under way at once, each closed by reset when it stands
+ *   load spread IP PORT SECONDS WIDTH     the same, each of them to a port of its own: PORT, PORT + 1, …; no two that are under way are alike
  *
  * A client prints one line of JSON: operations (or bytes) per second, failures, and percentiles of an operation in microseconds.
  */
@@ -22,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SAMPLES_MAX = 4000000, EVENTS_MAX = 256, DESCRIPTORS_MAX = 65536, STREAM_BYTES = 131072, FAILURES_MAX = 100000 };
+enum { SAMPLES_MAX = 4000000, EVENTS_MAX = 256, DESCRIPTORS_MAX = 65536, STREAM_BYTES = 131072, FAILURES_MAX = 100000, PORTS_MAX = 1024 };
 
 static float *samples;
 static long sample_count, operations, failures;
@@ -89,12 +90,10 @@ static socklen_t parse(const char *ip, int port, struct sockaddr_storage *to)
 	return sizeof *six;
 }
 
-static void serve(int port)
+static int listen_on(int port)
 {
-	static char buffer[STREAM_BYTES], streaming[DESCRIPTORS_MAX];
 	struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
-	struct epoll_event event = {.events = EPOLLIN}, events[EVENTS_MAX];
-	int one = 1, listener = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK, 0), poll = epoll_create1(0);
+	int one = 1, listener = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	if (listener < 0) { /* IPv6 is off in this namespace */
 		struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = htons(port)};
 		listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -108,16 +107,27 @@ static void serve(int port)
 	}
 	if (listen(listener, 4096))
 		die("listen");
-	event.data.fd = listener;
-	epoll_ctl(poll, EPOLL_CTL_ADD, listener, &event);
+	return listener;
+}
+
+static void serve(int port, int ports)
+{
+	static char buffer[STREAM_BYTES], streaming[DESCRIPTORS_MAX], listening[DESCRIPTORS_MAX];
+	struct epoll_event event = {.events = EPOLLIN}, events[EVENTS_MAX];
+	int one = 1, poll = epoll_create1(0);
+	for (int i = 0; i < ports; i++) {
+		event.data.fd = listen_on(port + i);
+		listening[event.data.fd] = 1;
+		epoll_ctl(poll, EPOLL_CTL_ADD, event.data.fd, &event);
+	}
 	printf("ready\n");
 	fflush(stdout);
 	for (;;) {
 		int count = epoll_wait(poll, events, EVENTS_MAX, -1);
 		for (int i = 0; i < count; i++) {
 			int from = events[i].data.fd, accepted;
-			if (from == listener) {
-				while ((accepted = accept4(listener, 0, 0, SOCK_NONBLOCK)) >= 0) {
+			if (listening[from]) {
+				while ((accepted = accept4(from, 0, 0, SOCK_NONBLOCK)) >= 0) {
 					if (accepted >= DESCRIPTORS_MAX) {
 						close(accepted);
 						continue;
@@ -194,26 +204,35 @@ static void stream(const struct sockaddr_storage *to, socklen_t length, double s
 	report(now() - start, bytes / (now() - start));
 }
 
-static void connect_wide(const struct sockaddr_storage *to, socklen_t length, double seconds, int width)
+/* A slot is a connect under way. With `spread` each slot has a port of its own. */
+static void connect_wide(struct sockaddr_storage *to, socklen_t length, double seconds, int width, int spread)
 {
 	static double started[DESCRIPTORS_MAX];
+	static int slot_of[DESCRIPTORS_MAX], free_slots[PORTS_MAX];
 	struct linger reset = {1, 0};
 	struct epoll_event event = {.events = EPOLLOUT}, events[EVENTS_MAX];
-	int poll = epoll_create1(0), under_way = 0;
+	in_port_t *port = to->ss_family == AF_INET ? &((struct sockaddr_in *)to)->sin_port : &((struct sockaddr_in6 *)to)->sin6_port;
+	int poll = epoll_create1(0), free_count = width, first = ntohs(*port);
+	for (int i = 0; i < width; i++)
+		free_slots[i] = i;
 	double start = now(), end = start + seconds;
 	while (now() < end && failures < FAILURES_MAX) {
-		while (under_way < width) {
-			int s = open_socket(to, SOCK_NONBLOCK);
+		while (free_count > 0) {
+			int s = open_socket(to, SOCK_NONBLOCK), slot = free_slots[free_count - 1];
+			if (spread)
+				*port = htons(first + slot);
 			setsockopt(s, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+			double at = now(); /* the handshake may be over when connect() returns */
 			if (s >= DESCRIPTORS_MAX || (connect(s, (void *)to, length) && errno != EINPROGRESS)) {
 				failures++;
 				close(s);
 				break;
 			}
-			started[s] = now();
+			started[s] = at;
+			slot_of[s] = slot;
 			event.data.fd = s;
 			epoll_ctl(poll, EPOLL_CTL_ADD, s, &event);
-			under_way++;
+			free_count--;
 		}
 		int count = epoll_wait(poll, events, EVENTS_MAX, 100);
 		for (int i = 0; i < count; i++) {
@@ -225,7 +244,7 @@ static void connect_wide(const struct sockaddr_storage *to, socklen_t length, do
 			else
 				sample(now() - started[s]);
 			close(s);
-			under_way--;
+			free_slots[free_count++] = slot_of[s];
 		}
 	}
 	report(now() - start, operations / (now() - start));
@@ -235,10 +254,11 @@ int main(int count, char **arguments)
 {
 	struct sockaddr_storage to;
 	signal(SIGPIPE, SIG_IGN);
-	if (count == 3 && !strcmp(arguments[1], "serve"))
-		serve(atoi(arguments[2]));
-	if (count < 5) {
-		fprintf(stderr, "usage: load serve PORT | load rr|crr|stream IP PORT SECONDS | load connect IP PORT SECONDS WIDTH\n");
+	if ((count == 3 || count == 4) && !strcmp(arguments[1], "serve"))
+		serve(atoi(arguments[2]), count == 4 ? atoi(arguments[3]) : 1);
+	int width = count == 6 ? atoi(arguments[5]) : 1;
+	if (count < 5 || width < 1 || width > PORTS_MAX) {
+		fprintf(stderr, "usage: load serve PORT [PORTS] | load rr|crr|stream IP PORT SECONDS | load connect|spread IP PORT SECONDS WIDTH\n");
 		return 2;
 	}
 	samples = malloc(SAMPLES_MAX * sizeof *samples);
@@ -250,8 +270,8 @@ int main(int count, char **arguments)
 		connect_request_close(&to, length, seconds);
 	else if (!strcmp(arguments[1], "stream"))
 		stream(&to, length, seconds);
-	else if (!strcmp(arguments[1], "connect") && count == 6)
-		connect_wide(&to, length, seconds, atoi(arguments[5]));
+	else if (!strcmp(arguments[1], "connect") || !strcmp(arguments[1], "spread"))
+		connect_wide(&to, length, seconds, width, !strcmp(arguments[1], "spread"));
 	else
 		return 2;
 	return 0;
