@@ -8,7 +8,8 @@ import { AddressBook } from './address-book.ts';
 import { Adoption } from './adoption.ts';
 import type { ContainerFacts } from './container-facts.ts';
 import { openDockerRecords, type DockerRecords, type EndpointRecord } from './docker-records.ts';
-import { EngineApi, type NetworkSummary } from './engine-api.ts';
+import { EngineApi } from './engine-api.ts';
+import { heldThings, isKnown, type HeldThing, type Seen } from './orphans.ts';
 import { EngineWatch } from './engine-watch.ts';
 import { NetworkDriver } from './network-driver.ts';
 import { pluginMethods, type PluginScope } from './plugin-methods.ts';
@@ -140,10 +141,7 @@ export class DockerAttachment implements Attachment {
     return this.#hostNetwork.set('docker', hostWish(this.driver));
   }
 
-  async #afterSync(seen: {
-    readonly networks: readonly NetworkSummary[];
-    readonly endpoints: ReadonlySet<string>;
-  }): Promise<void> {
+  async #afterSync(seen: Seen): Promise<void> {
     await this.#pruneAdoptions();
     for (const record of this.#adoption.records()) {
       const workload = this.#context.registry.workload(record.workload);
@@ -161,49 +159,40 @@ export class DockerAttachment implements Attachment {
     await this.#adoption.keepOnly(new Set(running.flatMap(endpointsOf)));
   }
 
-  /** Endpoints, addresses and pools that the engine asked for and never wrote down. */
-  async #forgetOrphans(seen: {
-    readonly networks: readonly NetworkSummary[];
-    readonly endpoints: ReadonlySet<string>;
-  }): Promise<void> {
-    const ours = seen.networks.filter((network) => network.Driver === this.#driverName);
-    const networkIds = new Set(ours.map((network) => network.Id));
-    const present = new Set<string>();
-    const orphans: { readonly key: string; readonly forget: () => unknown }[] = [];
-    const compare = (key: string, known: boolean, forget: () => unknown) => {
-      present.add(key);
-      if (known) this.#missing.delete(key);
-      else orphans.push({ key, forget });
-    };
-    for (const { endpoint } of this.driver.endpoints()) {
-      compare(`endpoint ${endpoint}`, seen.endpoints.has(endpoint), () => this.driver.deleteEndpoint(endpoint));
-    }
-    for (const { network } of this.driver.networks()) {
-      compare(`network ${network}`, networkIds.has(network), () => this.driver.deleteNetwork(network));
-    }
-    const subnets = new Set(
-      seen.networks
-        .filter((network) => network.IPAM.Driver === this.#driverName)
-        .flatMap((network) => (network.IPAM.Config ?? []).flatMap(({ Subnet }) => Subnet ?? [])),
-    );
-    for (const pool of this.#addresses.pools()) {
-      compare(`pool ${pool.poolId}`, subnets.has(pool.network), () => this.#addresses.releasePool(pool.poolId));
-    }
-    const held = new Set(this.driver.endpoints().flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6]));
-    const gateways = new Set(this.driver.networks().flatMap(({ ipv4, ipv6 }) => [ipv4?.gateway, ipv6?.gateway]));
-    for (const { poolId, address } of this.#addresses.used()) {
-      const known = held.has(address) || gateways.has(address);
-      compare(`address ${poolId} ${address}`, known, () => this.#addresses.releaseAddress(poolId, address));
-    }
+  /** What the engine asked for and never wrote down, because it crashed in between. */
+  async #forgetOrphans(seen: Seen): Promise<void> {
     const nowMs = this.#context.nowMs();
-    for (const key of this.#missing.keys()) if (!present.has(key)) this.#missing.delete(key);
-    for (const { key, forget } of orphans) {
-      const since = this.#missing.get(key) ?? nowMs;
-      this.#missing.set(key, since);
+    const held = heldThings(this.driver, this.#addresses);
+    const known = new Set(
+      held.filter((thing) => isKnown(thing, seen, this.#driverName, this.driver)).map(({ key }) => key),
+    );
+    const present = new Set(held.map(({ key }) => key));
+    for (const key of this.#missing.keys()) if (!present.has(key) || known.has(key)) this.#missing.delete(key);
+    for (const thing of held) {
+      if (known.has(thing.key)) continue;
+      const since = this.#missing.get(thing.key) ?? nowMs;
+      this.#missing.set(thing.key, since);
       if (nowMs - since < orphanMs) continue;
-      this.#context.log.warn({ what: key }, 'the engine does not know it: forgotten');
-      await forget();
-      this.#missing.delete(key);
+      this.#context.log.warn({ what: thing.key }, 'the engine does not know it: forgotten');
+      await this.#forget(thing);
+      this.#missing.delete(thing.key);
+    }
+  }
+
+  async #forget(thing: HeldThing): Promise<void> {
+    switch (thing.kind) {
+      case 'endpoint':
+        await this.driver.deleteEndpoint(thing.endpoint);
+        break;
+      case 'network':
+        await this.driver.deleteNetwork(thing.network);
+        break;
+      case 'pool':
+        this.#addresses.releasePool(thing.poolId);
+        break;
+      case 'address':
+        this.#addresses.releaseAddress(thing.poolId, thing.address);
+        break;
     }
   }
 

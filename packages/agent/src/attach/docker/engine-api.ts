@@ -38,11 +38,17 @@ export type ContainerInspect = z.infer<typeof containerInspect>;
 const imageInspect = z.object({ Id: z.string(), Config: z.object({ Labels: labels }).nullish() });
 export type ImageInspect = z.infer<typeof imageInspect>;
 
+const ipamConfig = z.object({
+  Subnet: z.string().nullish(),
+  /** Addresses that somebody beside the engine has, by name. */
+  AuxiliaryAddresses: z.record(z.string(), z.string()).nullish(),
+});
+
 const networkSummary = z.object({
   Id: z.string(),
   Name: z.string(),
   Driver: z.string(),
-  IPAM: z.object({ Driver: z.string(), Config: z.array(z.object({ Subnet: z.string().nullish() })).nullish() }),
+  IPAM: z.object({ Driver: z.string(), Config: z.array(ipamConfig).nullish() }),
 });
 export type NetworkSummary = z.infer<typeof networkSummary>;
 
