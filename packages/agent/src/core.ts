@@ -62,7 +62,7 @@ export class Core {
     this.#knownLabels = new KnownLabels(state);
     this.store = new DesiredStore(state);
     this.rules = new RuleNumbers(state);
-    const unknown = this.rules.numberOf({ kind: 'builtin', name: 'unknown' });
+    const unknown = this.rules.numberOf({ reason: { kind: 'builtin', name: 'unknown' } });
     this.#denial = this.#tables.intern({ ranges: [], otherwise: { action: 'deny', rule: unknown } });
     const everything = this.#tables.intern({ ranges: [], otherwise: { action: 'allow', rule: unknown } });
     const closed = everywhere(this.#denial);

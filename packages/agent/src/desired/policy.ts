@@ -109,9 +109,9 @@ export class LocalPolicy {
         protocol,
         from,
         to,
-        verdict: { action: verdict.action, rule: this.#rules.numberOf(verdict.reason) },
+        verdict: { action: verdict.action, rule: this.#rules.numberOf(verdict) },
       })),
-      otherwise: { action: table.otherwise.action, rule: this.#rules.numberOf(table.otherwise.reason) },
+      otherwise: { action: table.otherwise.action, rule: this.#rules.numberOf(table.otherwise) },
     });
     this.#kernelTables.set(table, made);
     return made;

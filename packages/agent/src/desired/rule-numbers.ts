@@ -2,49 +2,60 @@
  * The kernel carries 28-bit numbers; this says what they mean, also for revisions that are past: a number keeps its reason for as long
  * as anything may mention it. Written to disk before the kernel sees a number.
  */
-import { reasonText, type Reason } from '@bulkhead/policy';
+import { reasonText, type Reason, type SideVerdict } from '@bulkhead/policy';
 import type { AgentState, Records } from '../state.ts';
 
 const numberMax = 2 ** 28 - 1;
+/** What a number stands for. `terms`: of a question; under other terms the same rule has another number. */
+type Numbered = Pick<SideVerdict, 'reason' | 'terms'>;
+
+function textOf({ reason, terms }: Numbered): string {
+  return terms === undefined ? reasonText(reason) : `${reasonText(reason)} ${terms}`;
+}
+
 /** Known reasons above which unused ones are forgotten. */
 export const reasonsMax = 200_000;
 
 export class RuleNumbers {
   readonly #state: AgentState;
-  readonly #records: Records<Reason>;
+  readonly #records: Records<Numbered>;
   readonly #byText = new Map<string, number>();
-  readonly #byNumber = new Map<number, Reason>();
+  readonly #byNumber = new Map<number, Numbered>();
   #pending: number[] = [];
   #next = 1;
 
   constructor(state: AgentState) {
     this.#state = state;
-    this.#records = state.records('rule', (value) => value as Reason);
-    for (const [key, reason] of this.#records.entries()) this.#know(Number(key), reason);
+    this.#records = state.records('rule-number', (value) => value as Numbered);
+    for (const [key, numbered] of this.#records.entries()) this.#know(Number(key), numbered);
     for (const number of this.#byNumber.keys()) this.#next = Math.max(this.#next, number + 1);
   }
 
-  /** The number of a reason, a new one if need be. `flush` before it goes to the kernel. */
-  numberOf(reason: Reason): number {
-    const text = reasonText(reason);
+  /**
+   * The number of what decided, a new one if need be. `flush` before it goes to the kernel. A connection that was admitted by a
+   * decision stays only while the same numbers ask, so other terms of a question are another number.
+   */
+  numberOf({ reason, terms }: Numbered): number {
+    const numbered = terms === undefined ? { reason } : { reason, terms };
+    const text = textOf(numbered);
     const known = this.#byText.get(text);
     if (known !== undefined) return known;
     while (this.#byNumber.has(this.#next) || this.#next > numberMax) {
       this.#next = this.#next >= numberMax ? 1 : this.#next + 1;
     }
     const number = this.#next++;
-    this.#know(number, reason);
+    this.#know(number, numbered);
     this.#pending.push(number);
     return number;
   }
 
   reasonOf(number: number): Reason | undefined {
-    return this.#byNumber.get(number);
+    return this.#byNumber.get(number)?.reason;
   }
 
   /** Text for flows: rule 0 is what the kernel says where no row spoke. */
   textOf(number: number): string {
-    const reason = this.#byNumber.get(number);
+    const reason = this.reasonOf(number);
     return reason === undefined ? (number === 0 ? 'builtin:unknown' : `rule:${number}`) : reasonText(reason);
   }
 
@@ -62,17 +73,17 @@ export class RuleNumbers {
     if (this.#byNumber.size <= reasonsMax) return;
     const kept = used();
     this.#state.transaction(() => {
-      for (const [number, reason] of this.#byNumber) {
+      for (const [number, numbered] of this.#byNumber) {
         if (kept.has(number)) continue;
         this.#byNumber.delete(number);
-        this.#byText.delete(reasonText(reason));
+        this.#byText.delete(textOf(numbered));
         this.#records.delete(String(number));
       }
     });
   }
 
-  #know(number: number, reason: Reason): void {
-    this.#byNumber.set(number, reason);
-    this.#byText.set(reasonText(reason), number);
+  #know(number: number, numbered: Numbered): void {
+    this.#byNumber.set(number, numbered);
+    this.#byText.set(textOf(numbered), number);
   }
 }

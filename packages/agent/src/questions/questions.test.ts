@@ -130,6 +130,24 @@ test('an answer does not outlive its generation, nor the terms of its rule', asy
   assert.equal(fixture.manager.questions.length, 3);
 });
 
+test('an admitted connection is asked about again when the terms of its rule change, and not when anything else does', async () => {
+  await using fixture = await asking();
+  fixture.manager.answer = () => ({ verdict: 'allow' });
+  const attempt = { port, sourcePort: 40_000 };
+  assert.equal(await fixture.outcome('a', 'b', attempt), 'held');
+  const others = rule('another', 'allow', 'web', 'database', 80);
+  fixture.manager.apply(policy('app', rule('may-i', 'ask', 'web', 'database', port), others));
+  await fixture.clock.advance(100);
+  assert.equal(await fixture.outcome('a', 'b', attempt), 'allowed');
+  assert.equal(fixture.manager.questions.length, 1);
+  fixture.manager.apply(
+    policy('app', rule('may-i', 'ask', 'web', 'database', port, { when: 'flow.port > 1' }), others),
+  );
+  await fixture.clock.advance(100);
+  assert.equal(await fixture.outcome('a', 'b', attempt), 'held');
+  assert.equal(fixture.manager.questions.length, 2);
+});
+
 test('pending holds until it expires, and a human’s answer in between lets the same packet through', async () => {
   await using fixture = await asking();
   fixture.manager.answer = ({ atMs }) => ({ verdict: 'pending', expiresMs: atMs + 600_000 });
