@@ -27,8 +27,12 @@ export interface Debian12Options {
   readonly memoryMiB: number;
 }
 
-/** Modules the datapath and its tests need, without their dependencies: those are looked up. */
+/**
+ * Modules the datapath and its tests need, without their dependencies: those are looked up. The first is a soft dependency of
+ * nf_tables, which busybox does not follow.
+ */
 const modulesWanted = [
+  'crc32c_generic',
   '9p',
   '9pnet_virtio',
   'virtio_pci',
