@@ -1,7 +1,7 @@
 /**
  * Runs the test files: all of them, or with words those whose path has every word (`npm test -- netpol`). Each file is a process of
- * its own. They run one after the other, since those under test/ share the machine's network, Docker and bpffs.
- * Ends with node's own counts; with `--summary FILE` those counts are also written there.
+ * its own. They run one after the other, since those under test/ share the machine's network, Docker and bpffs; a file that does not end
+ * is killed and counted as failed. Ends with the counts over everything; with `--summary FILE` they are also written there.
  */
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
@@ -9,10 +9,20 @@ import { globSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import process from 'node:process';
 
-/** A file that runs longer has hung: it is ended and counted as failed. */
-const fileTimeoutMs = 15 * 60_000;
+/** A file that runs longer has hung, or should be several. */
+const fileTimeoutMs = 10 * 60_000;
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { summary: { type: 'string' } } });
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { summary: { type: 'string' }, 'timeout-ms': { type: 'string', default: String(fileTimeoutMs) } },
+});
+const timeoutMs = Number(values['timeout-ms']);
 const files = globSync(['packages/*/src/**/*.test.ts', 'test/**/*.test.ts', 'bench/**/*.test.ts'])
   .filter((file) => !file.includes('node_modules') && positionals.every((word) => file.includes(word)))
   .toSorted();
@@ -21,25 +31,46 @@ if (files.length === 0) {
   process.exit(2);
 }
 
-const stream = run({ files, concurrency: 1, timeout: fileTimeoutMs, forceExit: false });
-const counts = { passed: 0, failed: 0, skipped: 0 };
+/** One file to its end. What it prints goes on as it comes; its own totals are left out, since there are ours at the end. */
+async function runFile(file: string, failures: string[]): Promise<Counts> {
+  const deadline = AbortSignal.timeout(timeoutMs);
+  const stream = run({ files: [file], concurrency: 1, signal: deadline });
+  const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  stream.on('test:pass', ({ skip, details }) => {
+    if (details.type === 'suite') return;
+    if (skip === undefined || skip === false) counts.passed += 1;
+    else counts.skipped += 1;
+  });
+  stream.on('test:fail', ({ name, details }) => {
+    // A suite fails with its tests; it counts only when none of them did, as one whose hook failed.
+    if (details.type === 'suite' && counts.failed > 0) return;
+    counts.failed += 1;
+    failures.push(`${file}: ${name}`);
+  });
+  const shown = stream.compose(async function* (events: AsyncIterable<{ readonly type: string }>) {
+    for await (const event of events)
+      if (event.type !== 'test:diagnostic' && event.type !== 'test:summary') yield event;
+  });
+  for await (const text of shown.compose(spec)) process.stdout.write(text as string);
+  if (deadline.aborted && counts.failed === 0) {
+    counts.failed += 1;
+    failures.push(`${file}: did not end within ${timeoutMs} ms`);
+  }
+  return counts;
+}
+
+const beganMs = performance.now();
+const totals: Counts = { passed: 0, failed: 0, skipped: 0 };
 const failures: string[] = [];
-stream.on('test:fail', (event) => {
-  if (event.details.type === 'suite') return;
-  failures.push(`${event.file ?? 'unknown file'}: ${event.name}`);
-});
-stream.on('test:summary', (event) => {
-  // One summary a file, and one without a file over everything.
-  if (event.file !== undefined) return;
-  counts.passed = event.counts.passed;
-  counts.failed = event.counts.tests - event.counts.passed - event.counts.skipped - event.counts.todo;
-  counts.skipped = event.counts.skipped;
-});
-stream.on('end', () => {
-  // A file that ran no test at all is a fault of the file, and no pass.
-  const failed = Math.max(counts.failed, failures.length);
-  const line = `${counts.passed} passed, ${failed} failed, ${counts.skipped} skipped`;
-  if (values.summary !== undefined) writeFileSync(values.summary, `${line}\n`);
-  process.exitCode = failed > 0 || counts.passed === 0 ? 1 : 0;
-});
-stream.compose(spec).pipe(process.stdout);
+for (const [index, file] of files.entries()) {
+  console.log(`\n${file} (${index + 1} of ${files.length})`);
+  const counts = await runFile(file, failures);
+  totals.passed += counts.passed;
+  totals.failed += counts.failed;
+  totals.skipped += counts.skipped;
+}
+if (failures.length > 0) console.log(`\nfailed:\n${failures.map((failure) => `  ${failure}`).join('\n')}`);
+const line = `${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`;
+console.log(`\n${files.length} files, ${Math.round((performance.now() - beganMs) / 1000)} s\n${line}`);
+if (values.summary !== undefined) writeFileSync(values.summary, `${line}\n`);
+process.exitCode = totals.failed > 0 || totals.passed === 0 ? 1 : 0;
