@@ -1,68 +1,32 @@
 /** The agent: kernel, core, questions, flows, link, attachments and control socket, started and stopped in order. */
-import { type Kernel, KernelError, type PuntDevice } from '@bulkhead/kernel';
-import type { DivergenceRecord, FlowRecord, ManagerMessage } from '@bulkhead/protocol';
-import type { Logger } from 'pino';
-import { every, systemClock, type Clock } from './clock.ts';
+import { KernelError, type PuntDevice } from '@bulkhead/kernel';
+import type { FlowRecord } from '@bulkhead/protocol';
+import { systemClock, type Clock } from './clock.ts';
 import { createMetrics } from './control/metrics.ts';
 import { ControlServer } from './control/server.ts';
 import type { AgentStatus } from './control/status.ts';
 import { endpointViews } from './control/top.ts';
 import { Core } from './core.ts';
 import { Journal } from './journal/journal.ts';
-import { JournalWriter } from './journal/writer.ts';
+import { openWriters, type Writers } from './journal/writers.ts';
+import { Conversation } from './link/conversation.ts';
 import type { ManagerLink, ManagerLinkFactory } from './link/manager-link.ts';
-import { WorkloadReports } from './link/workload-reports.ts';
-import type { AttachContext, Attachment, AttachmentFactory, Directory, EndpointRegistry } from './model.ts';
+import type { AttachContext, Attachment, Directory, EndpointRegistry } from './model.ts';
 import { Observer } from './observe/observer.ts';
-import { Questions, type QuestionOutcome } from './questions/questions.ts';
+import { Questions } from './questions/questions.ts';
 import { Terms } from './questions/terms.ts';
 import { guardUplinks, uplinksAmong } from './uplinks.ts';
+import type { Agent, AgentOptions } from './agent-options.ts';
+import { guarded, startTicks, type Tick } from './ticks.ts';
 import { openAgentState, type AgentState } from './state.ts';
 
 const heartbeatMs = 1_000;
 const interfacesMs = 10_000;
 const statusMs = 10_000;
 const pruneMs = 600_000;
-/** How long records may wait in memory for others to be written with them. */
-const flowsDelayMs = 250;
-const outcomesDelayMs = 50;
 const puntRateDefault = 2_000;
 const puntBurstDefault = 512;
 const connectionsPerEndpointDefault = 16_384;
-
-export interface AgentOptions {
-  readonly host: string;
-  readonly kernel: Kernel;
-  readonly log: Logger;
-  readonly stateDirectory: string;
-  /** Another after each boot of the machine. */
-  readonly bootId: string;
-  /** Another for each start: makes the ids of questions unique. */
-  readonly startId: string;
-  readonly kernelName: string;
-  readonly software: string;
-  /** null: without a manager, with the last desired state. */
-  readonly link: ManagerLinkFactory | null;
-  readonly attachments: AttachmentFactory | null;
-  /** null: none. */
-  readonly controlSocket: string | null;
-  /** Names of the interfaces that lead out of the machine; null: found by their addresses. */
-  readonly uplinks?: readonly string[] | null;
-  readonly clock?: Clock;
-  readonly connectionsPerEndpoint?: number;
-  /** Punts per second and endpoint, and how many at once. */
-  readonly puntRate?: number;
-  readonly puntBurst?: number;
-}
-
-export interface Agent extends AsyncDisposable {
-  readonly registry: EndpointRegistry;
-  readonly directory: Directory;
-  status(): AgentStatus;
-  /** Compares with kernel and engines at once. */
-  resync(): Promise<void>;
-  onFlow(listener: (flow: FlowRecord) => void): () => void;
-}
 
 /** Ready when the kernel holds what is desired, as far as known. What is pinned goes on being enforced after the agent ended. */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
@@ -78,10 +42,8 @@ class RunningAgent implements Agent {
   readonly #core: Core;
   readonly #journal: Journal;
   readonly #flowListeners = new Set<(flow: FlowRecord) => void>();
-  readonly #flows: JournalWriter<FlowRecord>;
-  readonly #outcomes: JournalWriter<QuestionOutcome>;
-  readonly #divergences: JournalWriter<DivergenceRecord>;
-  readonly #reports: WorkloadReports;
+  readonly #writers: Writers;
+  readonly #conversation: Conversation;
   readonly #questions: Questions;
   readonly #terms: Terms;
   readonly #state: AgentState;
@@ -120,37 +82,17 @@ class RunningAgent implements Agent {
     this.#state = state;
     this.#device = device;
     this.#journal = stack.use(new Journal(stateDirectory));
-    const journal = this.#journal;
-    this.#flows = stack.use(
-      new JournalWriter<FlowRecord>({
-        journal,
-        clock,
-        delayMs: flowsDelayMs,
-        content: (flows) => ({ type: 'flows', flows }),
-      }),
-    );
-    this.#outcomes = stack.use(
-      new JournalWriter<QuestionOutcome>({
-        ...{ journal, clock, delayMs: outcomesDelayMs },
-        content: (outcomes) => ({ type: 'outcomes', outcomes }),
-      }),
-    );
-    this.#divergences = stack.use(
-      new JournalWriter<DivergenceRecord>({
-        ...{ journal, clock, delayMs: outcomesDelayMs },
-        content: (divergences) => ({ type: 'divergences', divergences }),
-      }),
-    );
+    this.#writers = stack.use(openWriters(this.#journal, clock));
     this.#core = new Core({
       ...{ host, kernel, clock, log, state, bootId },
       connectionsPerEndpoint: options.connectionsPerEndpoint ?? connectionsPerEndpointDefault,
-      onReceipt: (body) => void this.#link?.send({ type: 'receipt', body }),
+      onReceipt: (receipt) => this.#conversation.tellReceipt(receipt),
       onApplied: () => this.#onApplied(),
-      setRevision: () => this.#tellRevision(),
+      // What fails is tried again with the next heartbeat.
+      setRevision: () => void guarded(log, 'tell the programs the revision', () => this.#setConfig()),
     });
     stack.defer(() => this.#core.reconciler.close());
-    const { store, rules, parties, registry } = this.#core;
-    this.#reports = new WorkloadReports(registry, (message) => this.#link?.send(message) ?? false);
+    const { store, rules, parties } = this.#core;
     this.#terms = new Terms(rules, () => store.policySet);
     this.#questions = stack.use(
       new Questions({
@@ -159,9 +101,15 @@ class RunningAgent implements Agent {
         revision: () => store.revision,
         idPrefix: `${host.slice(0, 24)}:${options.startId.slice(0, 16)}`,
         send: (questions) => this.#link?.ask(questions) ?? false,
-        recordOutcome: (outcome) => this.#outcomes.add(outcome),
+        recordOutcome: (outcome) => this.#writers.outcomes.add(outcome),
       }),
     );
+    this.#conversation = new Conversation({
+      ...{ kernel, log, core: this.#core, questions: this.#questions },
+      link: () => this.#link,
+      attachment: () => this.#attachment,
+      status: () => this.status(),
+    });
   }
 
   get registry(): EndpointRegistry {
@@ -240,16 +188,6 @@ class RunningAgent implements Agent {
     this.#revisionSet = revision;
   }
 
-  /** What fails is tried again with the next heartbeat. */
-  #tellRevision(): void {
-    try {
-      this.#setConfig();
-    } catch (error) {
-      if (!(error instanceof KernelError)) throw error;
-      this.#options.log.warn({ error: error.message }, 'the programs could not be told the revision');
-    }
-  }
-
   #observe(stack: AsyncDisposableStack): void {
     const { kernel, log, bootId } = this.#options;
     const { parties, rules } = this.#core;
@@ -264,7 +202,7 @@ class RunningAgent implements Agent {
           epochMs: () => this.#epochMs,
         },
         onFlow: (flow) => {
-          this.#flows.add(flow);
+          this.#writers.flows.add(flow);
           for (const listener of this.#flowListeners) listener(flow);
         },
         onLost: (flows) => {
@@ -285,37 +223,23 @@ class RunningAgent implements Agent {
 
   #tick(stack: AsyncDisposableStack): void {
     const { kernel, log } = this.#options;
-    const guarded = (what: string, run: () => void): (() => void) => {
-      return () => {
-        try {
-          run();
-        } catch (error) {
-          if (!(error instanceof KernelError)) throw error;
-          log.error({ error: error.message }, `could not ${what}`);
-        }
-      };
+    const beat: Tick = {
+      periodMs: heartbeatMs,
+      what: 'tell the programs that the agent lives',
+      run: () => {
+        kernel.maps.heartbeat();
+        this.#setConfig();
+        this.#epochMs = this.#clock.nowMs() - Number(kernel.nowNs()) / 1e6;
+      },
     };
-    const beat = guarded('tell the programs that the agent lives', () => {
-      kernel.maps.heartbeat();
-      this.#setConfig();
-      this.#epochMs = this.#clock.nowMs() - Number(kernel.nowNs()) / 1e6;
-    });
-    beat();
-    const cancels = [
-      every(this.#clock, heartbeatMs, beat),
-      every(this.#clock, interfacesMs, () => void this.#readInterfaces()),
-      every(
-        this.#clock,
-        statusMs,
-        guarded('report the status', () => this.#sendStatus()),
-      ),
-      every(
-        this.#clock,
-        pruneMs,
-        guarded('forget unused rule numbers', () => this.#core.pruneRules()),
-      ),
+    guarded(log, beat.what, beat.run);
+    const ticks: readonly Tick[] = [
+      beat,
+      { periodMs: interfacesMs, what: 'read the interfaces', run: () => void this.#readInterfaces() },
+      { periodMs: statusMs, what: 'report the status', run: () => this.#conversation.tellStatus() },
+      { periodMs: pruneMs, what: 'forget unused rule numbers', run: () => this.#core.pruneRules() },
     ];
-    stack.defer(() => cancels.forEach((cancel) => cancel()));
+    stack.use(startTicks(this.#clock, log, ticks));
   }
 
   /** Addresses of the machine itself. A failure leaves those that were known. */
@@ -333,58 +257,13 @@ class RunningAgent implements Agent {
   }
 
   #connect(factory: ManagerLinkFactory): ManagerLink {
-    const { log } = this.#options;
     return factory({
-      log,
+      log: this.#options.log,
       clock: this.#clock,
       journal: this.#journal,
       revision: () => this.#core.store.revision,
-      handlers: {
-        onReady: () => {
-          this.#core.store.forgetParts();
-          this.#reports.linkReady();
-          const { receipt } = this.#core;
-          if (receipt !== null && receipt.revision > 0) this.#link?.send({ type: 'receipt', body: receipt });
-          this.#questions.linkReady();
-          this.#sendStatus();
-        },
-        onDown: () => log.warn('without a manager: what is in force stays, questions end as their rules say'),
-        onMessage: (message) => this.#onMessage(message),
-      },
+      handlers: this.#conversation,
     });
-  }
-
-  #onMessage(message: Extract<ManagerMessage, { type: 'desired' | 'decisions' | 'enforcement' | 'adopt' }>): void {
-    switch (message.type) {
-      case 'desired':
-        if (this.#core.takeDesired(message.body) === 'mismatch') this.#link?.reconnectFull();
-        return;
-      case 'decisions':
-        return this.#questions.decide(message.body.decisions);
-      case 'enforcement':
-        return this.#core.setEnforcing(message.body.on);
-      case 'adopt':
-        return void this.#adopt(message.body.workload, message.body.mode);
-    }
-  }
-
-  async #adopt(workload: string, mode: 'observe' | 'enforce' | 'release'): Promise<void> {
-    const { log } = this.#options;
-    try {
-      const isKnown = (await this.#attachment?.adopt(workload, mode)) ?? false;
-      if (!isKnown) log.warn({ workload, mode }, 'asked to adopt a workload that is not here');
-    } catch (error) {
-      log.error({ workload, mode, error }, 'the workload could not be adopted');
-    }
-  }
-
-  #sendStatus(): void {
-    const { kernel } = this.#options;
-    this.#reports.retry();
-    const { eventsLost, puntsLost, residentBytes, enforcing, questions } = this.status();
-    const counters = Object.fromEntries([...kernel.maps.counters()].map(([name, count]) => [name, Number(count)]));
-    for (const [name, count] of Object.entries(questions)) counters[`questions_${name}`] = count;
-    this.#link?.send({ type: 'status', body: { counters, eventsLost, puntsLost, residentBytes, enforcing } });
   }
 
   #attachContext(): AttachContext {
@@ -395,7 +274,7 @@ class RunningAgent implements Agent {
       registry: this.registry,
       directory: this.directory,
       nowMs: () => this.#clock.nowMs(),
-      reportDivergence: (record) => this.#divergences.add(record),
+      reportDivergence: (record) => this.#writers.divergences.add(record),
       onFlow: (listener) => this.onFlow(listener),
       allows: (question) => this.#core.verdict(question).action === 'allow',
     };

@@ -1,6 +1,7 @@
 export * from './model.ts';
 export * from './state.ts';
-export { startAgent, type Agent, type AgentOptions } from './agent.ts';
+export { startAgent } from './agent.ts';
+export type { Agent, AgentOptions } from './agent-options.ts';
 export { systemClock, type Clock } from './clock.ts';
 export { enrollingLink, type EnrollingOptions } from './link/enrolling-link.ts';
 export type { LinkContext, LinkHandlers, ManagerLink, ManagerLinkFactory } from './link/manager-link.ts';

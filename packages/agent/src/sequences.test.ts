@@ -83,7 +83,7 @@ class Walk {
     if (squashed) manager.setReachable(false);
     const wanted = new Map(state.documents.map((document) => [keyOf(document), document]));
     // Policies refer to segments: they go first and come last.
-    for (const [key, document] of [...this.#documents].reverse()) {
+    for (const [key, document] of [...this.#documents].toReversed()) {
       if (!wanted.has(key)) manager.remove(String(document['kind']), nameOf(document));
     }
     const changed = [...wanted].filter(
@@ -167,7 +167,7 @@ function keyOf(document: Json): string {
 
 const orders: Readonly<Record<string, readonly NamedState[]>> = {
   forwards: states,
-  backwards: [...states].reverse(),
+  backwards: states.toReversed(),
   'through empty': states.flatMap((state) => [state, states[0]!]),
   'each to each': states.flatMap((from) => states.flatMap((to) => [from, to])),
 };

@@ -13,7 +13,8 @@ import {
   type SimulatedMachine,
 } from '@bulkhead/kernel';
 import { pino } from 'pino';
-import { startAgent, type Agent } from '../agent.ts';
+import type { Agent } from '../agent-options.ts';
+import { startAgent } from '../agent.ts';
 import type { LocalEndpoint, LocalWorkload } from '../model.ts';
 import { ScriptedManager } from './scripted-manager.ts';
 import { settled, VirtualClock } from './virtual-clock.ts';

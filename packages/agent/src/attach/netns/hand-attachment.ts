@@ -15,7 +15,7 @@ import { AddressBook } from '../docker/address-book.ts';
 import { openPoolRecords } from '../docker/docker-records.ts';
 import { KeyedQueue } from '../docker/keyed-queue.ts';
 import { gatewayMac } from '../docker/network-driver.ts';
-import { hostNetwork as alone } from '../network-address.ts';
+import { contains, hostNetwork as alone, parseAddress, parseNetwork } from '../network-address.ts';
 import { attachRequest, detachRequest, openHandRecords, type AttachRequest, type HandRecord } from './hand-records.ts';
 
 export class AttachError extends Error {
@@ -145,11 +145,18 @@ export class HandAttachment implements Attachment {
       request,
       interfaceName: isTap ? request.tap : `${endpointPrefix}${digest.slice(0, 10)}`,
       mac: isTap ? request.mac : `02:${digest.slice(10, 20).match(/../g)!.join(':')}`,
-      ipv4: request.ipv4 ?? (request.ipv6 === undefined ? this.#addresses.requestAddress(this.#poolId, null) : null),
+      ipv4: this.#ipv4Of(request),
       ipv6: request.ipv6 ?? null,
       generation: 1,
       createdMs: this.#context.nowMs(),
     };
+  }
+
+  /** A named address of the pool is taken from it, so that it is nobody else's choice. */
+  #ipv4Of({ ipv4, ipv6 }: AttachRequest): string | null {
+    if (ipv4 === undefined) return ipv6 === undefined ? this.#addresses.requestAddress(this.#poolId, null) : null;
+    const isOfPool = contains(parseNetwork(pool.cidr)!, parseAddress(ipv4)!);
+    return isOfPool ? this.#addresses.requestAddress(this.#poolId, ipv4) : ipv4;
   }
 
   async #connect(record: HandRecord): Promise<void> {
