@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { tcpFlag } from '@bulkhead/kernel';
 import type { QuestionMessage } from '@bulkhead/protocol';
 import { AgentFixture, outcomeOf } from '../testing/agent-fixture.ts';
 import { policy, rule, segment } from '../testing/documents.ts';
@@ -138,13 +139,14 @@ test('an admitted connection is asked about again when the terms of its rule cha
   const others = rule('another', 'allow', 'web', 'database', 80);
   fixture.manager.apply(policy('app', rule('may-i', 'ask', 'web', 'database', port), others));
   await fixture.clock.advance(100);
-  assert.equal(await fixture.outcome('a', 'b', attempt), 'allowed');
+  const later = { ...attempt, tcpFlags: tcpFlag.ack };
+  assert.equal(await fixture.outcome('a', 'b', later), 'allowed');
   assert.equal(fixture.manager.questions.length, 1);
   fixture.manager.apply(
     policy('app', rule('may-i', 'ask', 'web', 'database', port, { when: 'flow.port > 1' }), others),
   );
   await fixture.clock.advance(100);
-  assert.equal(await fixture.outcome('a', 'b', attempt), 'held');
+  assert.equal(await fixture.outcome('a', 'b', later), 'held');
   assert.equal(fixture.manager.questions.length, 2);
 });
 

@@ -25,6 +25,8 @@ export interface Attempt {
   readonly protocol?: number;
   readonly port: number;
   readonly sourcePort?: number;
+  /** Another packet than the first of a connection. */
+  readonly tcpFlags?: number;
 }
 
 export class AgentFixture implements AsyncDisposable {
@@ -152,11 +154,15 @@ export class AgentFixture implements AsyncDisposable {
     return delivery;
   }
 
-  sendFrom(from: string, to: string, { protocol = 6, port, sourcePort = this.#ports++ }: Attempt): SimulatedDelivery {
+  sendFrom(
+    from: string,
+    to: string,
+    { protocol = 6, port, sourcePort = this.#ports++, tcpFlags }: Attempt,
+  ): SimulatedDelivery {
     const source = this.#endpoint(from);
     const packet = packetOf(
       { protocol, source: source.ipv4!, sourcePort, destination: this.#addressOf(to), destinationPort: port },
-      { sourceMac: source.mac, destinationMac: source.gatewayMac },
+      { sourceMac: source.mac, destinationMac: source.gatewayMac, ...(tcpFlags === undefined ? {} : { tcpFlags }) },
     );
     return this.machine.deliver(packet, { hook: 'from-workload', ifindex: source.ifindex });
   }
