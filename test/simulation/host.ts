@@ -11,7 +11,7 @@ import {
 import { pino } from 'pino';
 import { mkdtempSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { type Agent, startAgent } from '../../packages/agent/src/agent.ts';
+import { type Agent, startAgent } from '@bulkhead/agent';
 import type { Credentials } from '../../packages/agent/src/link/credentials.ts';
 import { tlsLink } from '../../packages/agent/src/link/link.ts';
 import type { LocalWorkload } from '../../packages/agent/src/model.ts';
