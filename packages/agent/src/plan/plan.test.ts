@@ -259,7 +259,7 @@ function checkReached(actual: ActualKernel, desired: DesiredKernel): void {
     if (target.content === null) continue;
     for (const direction of ['egress', 'ingress'] as const) {
       for (const [peer, content] of actual.rulesets.get(entry.ruleset)![direction]) {
-        const wanted = target.content[direction];
+        const wanted: RulesetContent['egress'] = target.content[direction];
         if (wanted.has(peer)) assert.equal(content, wanted.get(peer) ?? wanted.get(0));
       }
     }
