@@ -9,24 +9,21 @@ const setns: (fd: number, type: number) => number = koffi
   .func('int setns(int fd, int type)') as unknown as (fd: number, type: number) => number;
 const networkType = 0x40000000;
 
-function enter(path: string): void {
-  const fd = openSync(path, 'r');
-  try {
-    if (setns(fd, networkType) !== 0) throw new Error(`enter ${path}: errno ${koffi.errno()}`);
-  } finally {
-    closeSync(fd);
-  }
+/** Moves the calling thread. */
+function enter(fd: number, what: string): void {
+  if (setns(fd, networkType) !== 0) throw new Error(`enter ${what}: errno ${koffi.errno()}`);
 }
 
 /** Does something with the calling thread in another network namespace, and comes back. */
 export function insideNamespace<T>(path: string, action: () => T): T {
   const home = openSync('/proc/thread-self/ns/net', 'r');
+  const there = openSync(path, 'r');
   try {
-    enter(path);
+    enter(there, path);
     return action();
   } finally {
-    // Not by path: the path names the namespace that the thread is in.
-    if (setns(home, networkType) !== 0) throw new Error(`come back: errno ${koffi.errno()}`);
+    enter(home, 'the namespace of before');
+    closeSync(there);
     closeSync(home);
   }
 }

@@ -157,9 +157,13 @@ export class GovernedHost implements AsyncDisposable {
     return execFileSync('nsenter', words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   }
 
-  /** Starts something in a workload's namespace that ends with the host, or before. */
-  spawn(name: string, ...command: readonly string[]): ChildProcess {
-    return this.#inside(name, command);
+  /** Starts something in a workload's namespace, or the host's (null), that ends with the host, or before. */
+  spawn(name: string | null, ...command: readonly string[]): ChildProcess {
+    const child = spawn('nsenter', [`--net=${this.pathOf(name ?? undefined)}`, ...command], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    this.#children.add(child);
+    return child;
   }
 
   addressOf(name: string): string {
@@ -174,7 +178,7 @@ export class GovernedHost implements AsyncDisposable {
       let open = 0;
       for (const port of ports) createServer((socket) => socket.pipe(socket)).listen(port, () => ++open === ports.length && console.log('open'));
       setInterval(() => undefined, 1000);`;
-    const child = this.#inside(name, [process.execPath, '-e', script]);
+    const child = this.spawn(name, process.execPath, '-e', script);
     await once(child.stdout!, 'data');
   }
 
@@ -283,14 +287,6 @@ export class GovernedHost implements AsyncDisposable {
     const words = [`--net=/run/netns/${this.name}`, process.execPath, script, ...args];
     const child = spawn('nsenter', words, { stdio: ['ignore', log, log] });
     closeSync(log);
-    this.#children.add(child);
-    return child;
-  }
-
-  #inside(name: string, command: readonly string[]): ChildProcess {
-    const child = spawn('nsenter', [`--net=/run/netns/${this.name}-${name}`, ...command], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
     this.#children.add(child);
     return child;
   }
