@@ -191,6 +191,7 @@ SHARED int answer_icmp4(struct __sk_buff *skb, struct packet *p, const struct co
 }
 
 struct icmp6_error {
+  struct ipv6hdr ip;
   __u8 type;
   __u8 code;
   __sum16 checksum;
@@ -214,10 +215,10 @@ SHARED int answer_icmp6(struct __sk_buff *skb, struct packet *p, const struct co
   copy_address(source, speaker(p, complaint, read_config()));
   if (bpf_skb_load_bytes(skb, ETH_HLEN, error->quote, sizeof error->quote))
     return TC_ACT_SHOT;
-  error->checksum = ~fold(sum_of(error, sizeof *error, pseudo_sum(source, p->source, sizeof *error, IPPROTO_ICMPV6, 1)));
-  struct ipv6hdr ip = ipv6_header(source, p->source, sizeof *error, IPPROTO_ICMPV6);
-  if (bpf_skb_change_tail(skb, ETH_HLEN + sizeof ip + sizeof *error, 0) || bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof ip, 0) ||
-      bpf_skb_store_bytes(skb, ETH_HLEN + sizeof ip, error, sizeof *error, 0))
+  __u32 bytes = sizeof *error - sizeof error->ip;
+  error->checksum = ~fold(sum_of(&error->type, bytes, pseudo_sum(source, p->source, bytes, IPPROTO_ICMPV6, 1)));
+  error->ip = ipv6_header(source, p->source, bytes, IPPROTO_ICMPV6);
+  if (bpf_skb_change_tail(skb, ETH_HLEN + sizeof *error, 0) || bpf_skb_store_bytes(skb, ETH_HLEN, error, sizeof *error, 0))
     return TC_ACT_SHOT;
   count(counter_icmp_sent);
   return send_answer(skb, p);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The connection table: keys, life of an entry, and who pays for it. */
 #pragma once
-#include "account.h"
+#include "scratch.h"
 
 /* Fills a key from the two ends as a packet has them; true when the packet's source is the higher one. */
 FAST int make_key(struct connection_key *key, const __u8 *from, const __u8 *to, __u16 from_port, __u16 to_port, __u8 protocol)
@@ -81,8 +81,9 @@ SLOW int forget(const struct connection_key *key, const struct connection *c)
 }
 
 /* A closed connection stays for a moment, so that late segments are no news; but never in more than half of a budget. */
-SHARED int close_connection(const struct connection_key *key, struct connection *c, __u64 now)
+SHARED int close_connection(struct packet *p, struct connection *c, __u64 now)
 {
+  struct connection_key *key = p ? key_of(p) : 0;
   if (!key || !c)
     return 0;
   c->state = tcp_closed;
@@ -171,6 +172,6 @@ FAST int use_connection(struct packet *p, struct connection *c)
   c->packets[side & 1] += 1;
   c->bytes[side & 1] += p->length;
   if (unlikely(use == use_close))
-    close_connection(&p->key, c, now_of(p));
+    close_connection(p, c, now_of(p));
   return use_pass;
 }

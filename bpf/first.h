@@ -71,9 +71,10 @@ FAST int insert(struct packet *p, struct connection *fresh, const struct party *
   int refused = take_budget(p, end, &budget);
   if (refused != may_pass)
     return refused;
-  long error = bpf_map_update_elem(&connections, &p->key, fresh, BPF_NOEXIST);
-  if (error == -7 /* E2BIG */ && recycle_if_alone(now_of(p)))
-    error = bpf_map_update_elem(&connections, &p->key, fresh, BPF_NOEXIST);
+  struct connection_key *key = key_of(p);
+  long error = key ? bpf_map_update_elem(&connections, key, fresh, BPF_NOEXIST) : -1;
+  if (key && error == -7 /* E2BIG */ && recycle_if_alone(now_of(p)))
+    error = bpf_map_update_elem(&connections, key, fresh, BPF_NOEXIST);
   if (!error)
     return may_pass;
   if (budget)
@@ -233,6 +234,17 @@ FAST int is_observed(const struct packet *p, const struct judgement *j)
   return j->end[(p->hook ^ j->side) & 1].state == state_observed;
 }
 
+/* An open connection that may not go on. */
+SHARED int end_connection(struct packet *p, struct connection *c)
+{
+  struct connection_key *key = p ? key_of(p) : 0;
+  if (!key || !c)
+    return 0;
+  if (!report_close(key, c, now_of(p)))
+    count(counter_events_lost);
+  return forget(key, c);
+}
+
 FAST int is_reachable(__u32 host)
 {
   struct config *config = read_config();
@@ -258,10 +270,8 @@ SHARED int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, 
   if (verdict->action == action_ask && !(flags & connection_decided) && !(c && still_decided(c, verdict)))
     return punt_packet(skb, p, j);
   if (severity(verdict->action) == 2) {
-    if (c && !report_close(&p->key, c, now_of(p)))
-      count(counter_events_lost);
     if (c)
-      forget(&p->key, c);
+      end_connection(p, c);
     tell_refused(p, j);
     return verdict->action == action_reject ? answer_reject(skb, p) : TC_ACT_SHOT;
   }

@@ -73,7 +73,8 @@ SHARED int judge_punted(struct __sk_buff *skb, struct packet *p, struct punt *pu
     return TC_ACT_SHOT;
   struct judgement *j = &scratch->judgement;
   p->vouched = 1;
-  struct connection *c = bpf_map_lookup_elem(&connections, &p->key);
+  struct connection_key *key = key_of(p);
+  struct connection *c = key ? bpf_map_lookup_elem(&connections, key) : 0;
   int refused = evaluate(p, j, c, 0, 0);
   if (refused != may_pass)
     return drop(p, refused);

@@ -31,7 +31,8 @@ FAST void expire_punt(__u32 id)
 /* Bounds of one endpoint; a counter says which one was hit, 0 (`denied` never is one) that there is room. */
 FAST int refuse_punt(struct packet *p, const struct config *config, struct usage *usage)
 {
-  struct pending *pending = bpf_map_lookup_elem(&pendings, &p->key);
+  struct connection_key *key = key_of(p);
+  struct pending *pending = key ? bpf_map_lookup_elem(&pendings, key) : 0;
   if (pending) {
     if (now_of(p) - pending->at_ns < (__u64)pending_ms * 1000000)
       return counter_punt_absorbed;
@@ -81,7 +82,8 @@ SHARED __u32 record_punt(struct packet *p, struct judgement *j)
   punt->holder_slot = slot_here(p);
   if (bpf_map_update_elem(&punts, &pending.id, punt, BPF_NOEXIST))
     return 0;
-  if (!bpf_map_update_elem(&pendings, &p->key, &pending, BPF_ANY))
+  struct connection_key *key = key_of(p);
+  if (key && !bpf_map_update_elem(&pendings, key, &pending, BPF_ANY))
     return pending.id;
   bpf_map_delete_elem(&punts, &pending.id);
   return 0;

@@ -8,6 +8,7 @@ struct scratch {
   struct judgement judgement;
   struct connection connection;
   struct punt punt;
+  struct connection_key key;
   __u8 answer[128];
 };
 /* Opaque to userspace, so that no change here is a change of layout. */
@@ -21,4 +22,14 @@ FAST struct scratch *scratch_here(void)
 {
   __u32 zero = 0;
   return bpf_map_lookup_elem(&scratch, &zero);
+}
+
+/* Linux 6.1 takes no argument of a shared function as a map's key: it has to lie in a map or on the function's own stack. */
+FAST struct connection_key *key_of(const struct packet *p)
+{
+  struct scratch *scratch = scratch_here();
+  if (!scratch)
+    return 0;
+  scratch->key = p->key;
+  return &scratch->key;
 }

@@ -66,7 +66,8 @@ SHARED int resolve(const struct words *address, struct party *party)
   if (!address || !party)
     return 0;
   __builtin_memset(party, 0, sizeof *party);
-  struct address_owner *owner = bpf_map_lookup_elem(&addresses, address);
+  struct words key = *address;
+  struct address_owner *owner = bpf_map_lookup_elem(&addresses, &key);
   if (!owner)
     return resolve_outside(address, party);
   party->owner = owner->kind;
