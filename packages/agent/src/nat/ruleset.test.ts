@@ -1,7 +1,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { hostRuleset, marks, type HostTables } from './ruleset.ts';
 
@@ -31,7 +31,9 @@ function listed(text: string): string {
 }
 
 test('the marks are those of the programs', () => {
-  const header = readFileSync(new URL('../../../../bpf/maps.h', import.meta.url), 'utf8');
+  const directory = new URL('../../../../bpf/', import.meta.url);
+  const headers = readdirSync(directory).filter((name) => name.endsWith('.h'));
+  const header = headers.map((name) => readFileSync(new URL(name, directory), 'utf8')).join('');
   const value = (name: string) => Number(new RegExp(`\\b${name} = (0x[0-9a-f]+)`).exec(header)?.[1]);
   assert.deepEqual({ ...marks }, { mask: value('mark_mask'), workload: value('mark_workload') });
 });

@@ -11,7 +11,7 @@ import { contains, parseAddress, parseNetwork } from '../attach/network-address.
 export const endpointPrefix = 'bhw';
 export const tableName = 'inet bulkhead';
 
-/** Bits of the packet mark that the programs set: `enum mark` of bpf/maps.h (a test compares). */
+/** Bits of the packet mark that the programs set: `enum mark` of the headers in bpf/ (a test compares). */
 export const marks = { mask: 0x3000, workload: 0x2000 } as const;
 
 export interface NatNetwork {
