@@ -1,4 +1,5 @@
 import { Argument, type Command } from 'commander';
+import type { ApiClient } from '@bulkhead/protocol';
 import { connect, type Connection } from '../client/connection.ts';
 import { valueOf } from '../client/failure.ts';
 import { CommandFailure } from '../exit.ts';
@@ -67,10 +68,12 @@ export async function describeWorkloadByName(
     api.listFlows({ query: { workload: workload.workload, limit: flowsShown } }).then(valueOf),
     api.listDivergences({ query: { workload: workload.workload } }).then(valueOf),
   ]);
+  const postures = await posturesOf(api, workload.segments);
   const nowMs = shell.nowMs();
   const options = { paint: shell.terminal.paint };
   const items: readonly DescribeItem[] = [
     ...describeWorkload(workload, nowMs),
+    { kind: 'section', title: 'Postures, where no rule speaks', lines: postures },
     {
       kind: 'section',
       title: 'Last flows',
@@ -87,6 +90,18 @@ export async function describeWorkloadByName(
         ]),
   ];
   show(shell, command, { ...workload, flows: flows.items, divergences: divergences.items }, items);
+}
+
+/** What happens in each segment when no rule speaks. A segment that was removed meanwhile is left out. */
+async function posturesOf(api: ApiClient, segments: readonly string[]): Promise<readonly string[]> {
+  if (segments.length === 0) return ['in no segment: everything is denied'];
+  const documents = await Promise.all(segments.map((name) => api.getDocument({ params: { kind: 'Segment', name } })));
+  return documents.flatMap((result) => {
+    if (result.kind === 'error') return [];
+    const { posture = {} } = result.value.document['spec'] as { readonly posture?: Readonly<Record<string, unknown>> };
+    const side = (name: string): string => `${name} ${String(posture[name] ?? 'deny')}`;
+    return [`${result.value.name}: ${side('ingress')}, ${side('egress')}`];
+  });
 }
 
 export async function describeHostByName(

@@ -52,13 +52,13 @@ export async function openStage(options: StageOptions): Promise<Stage> {
   const engine = opened.use(await during('a Docker engine of its own', () => startEngine({ name: options.name })));
   const outside = opened.use(await createOutside(engine));
   const directory = join('/var/tmp', `bulkhead-${options.name}`);
-  await rm(directory, { recursive: true, force: true });
+  const machine = createMachine(options.name, engine, directory);
+  await forget(options.name, machine, directory);
   opened.defer(() => rm(directory, { recursive: true, force: true }));
 
   await during('images from busybox and PostgreSQL of this machine', (report) => buildImages(engine, report));
   const probe = await extractProbe(engine, directory);
 
-  const machine = createMachine(options.name, engine, directory);
   opened.defer(async () => void (await machine.stopManager()));
   await during('manager', () => machine.startManager());
   const api = await machine.api();
@@ -88,6 +88,14 @@ export async function openStage(options: StageOptions): Promise<Stage> {
     recall: (name) => memory.get(name)!,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** What a demo of this name left behind that was killed: its processes first, then what they had. */
+async function forget(name: string, machine: Machine, directory: string): Promise<void> {
+  await machine.stopAgent();
+  await machine.stopManager();
+  await removePins(name);
+  await rm(directory, { recursive: true, force: true });
 }
 
 function createMachine(name: string, engine: Engine, directory: string): Machine {
