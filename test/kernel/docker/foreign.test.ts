@@ -143,3 +143,26 @@ test('a namespace made by hand is a workload: attached, judged, detached', async
   await assert.rejects(inside('busybox', 'ping', '-c1', '-W1', peer));
   assert.ok(!(await host.snapshot()).workloads.some(({ engine }) => engine === 'netns'));
 });
+
+test('a tap is a workload as long as it is attached, and stays its owner’s', async () => {
+  await harness.onHost('ip', 'tuntap', 'add', 'dev', 'tapvm', 'mode', 'tap');
+  const argument = {
+    kind: 'tap',
+    tap: 'tapvm',
+    name: 'guest',
+    mac: '02:00:00:00:00:99',
+    ipv4: '10.99.0.5',
+    labels: { open: 'yes' },
+  };
+  await host.request({ kind: 'command', name: 'attach', argument });
+  const { endpoints, workloads } = await host.snapshot();
+  const workload = workloads.find(({ name }) => name === 'guest');
+  assert.deepEqual([workload?.engine, workload?.isolationClass], ['tap', 'vm']);
+  const endpoint = endpoints.find((candidate) => candidate.workload === workload?.workload);
+  assert.deepEqual([endpoint?.kind, endpoint?.mac, endpoint?.ipv4], ['tap', '02:00:00:00:00:99', '10.99.0.5']);
+  assert.match(await harness.onHost('nft', 'list', 'table', 'inet', 'bulkhead'), /iifname "tapvm" .*drop/);
+  assert.match(await harness.onHost('ip', 'route', 'get', '10.99.0.5'), /dev tapvm/);
+  await host.request({ kind: 'command', name: 'detach', argument: { name: 'guest' } });
+  assert.doesNotMatch(await harness.onHost('nft', 'list', 'table', 'inet', 'bulkhead'), /tapvm/);
+  await harness.onHost('ip', 'link', 'show', 'dev', 'tapvm');
+});
