@@ -9,6 +9,7 @@ import {
   type DesiredKernel,
   type EndpointTarget,
   type Operation,
+  type Refusals,
   type RulesetContent,
 } from './model.ts';
 import { plan } from './plan.ts';
@@ -229,6 +230,48 @@ test('the same where rules and identities of both ends change together', () => {
   fc.assert(
     fc.property(fc.tuple(dense, dense, dense), (steps) => checkScenes(steps)),
     { numRuns: 250 },
+  );
+});
+
+test('what is refused never allows more than what was wanted', () => {
+  const refused = fc.record({
+    slots: fc.uniqueArray(fc.integer({ min: 1, max: 4 }), { maxLength: 1 }),
+    peers: fc.uniqueArray(fc.constantFrom(...identities, 2 ** 24), { maxLength: 1 }),
+    addresses: fc.uniqueArray(fc.constantFrom('10.9.0.1', '10.8.1.2', inside[0]!), { maxLength: 1 }),
+    cidrs: fc.uniqueArray(fc.constantFrom(...networks), { maxLength: 2 }),
+    content: fc.option(fc.integer({ min: 0, max: 3 })),
+  });
+  fc.assert(
+    fc.property(scene, refused, (drawn, { slots, peers: refusedPeers, addresses, cidrs, content }) => {
+      const { store, context, closed, everything } = environment();
+      // Whoever is only observed passes wherever the other end lets it, also to addresses of nobody.
+      const states = drawn.states.map(
+        (each) => ({ ...each, state: each.state === 'observed' ? 'held' : each.state }) as const,
+      );
+      const desired = desiredOf(store, closed, { ...drawn, states });
+      const target = content === null ? undefined : [...desired.endpoints.values()][content];
+      const contents = new Set(target?.content === null || target === undefined ? [] : [target.content]);
+      const refusals = {
+        ...{
+          slots: new Set(slots),
+          peers: new Set(refusedPeers),
+          addresses: new Set(addresses),
+          cidrs: new Set(cidrs),
+        },
+        ...{ contents, transitions: true },
+      };
+      const reach = (refusing: Refusals): ReadonlyMap<string, number> => {
+        const made = plan({ desired, actual: emptyKernel, refusals: refusing, nextRuleset: 16, context, everything });
+        return judgements(context, made.phases.flat().reduce(applied, emptyKernel), inside, outside, ports);
+      };
+      const wanted = reach(noRefusals);
+      for (const [flow, level] of reach(refusals)) {
+        // What an endpoint sends to itself never leaves it.
+        if (!wanted.has(flow)) continue;
+        assert.ok(level <= (wanted.get(flow) ?? 0), `${flow} at ${level} > ${wanted.get(flow)}`);
+      }
+    }),
+    { numRuns: 500 },
   );
 });
 
