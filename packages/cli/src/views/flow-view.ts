@@ -36,7 +36,7 @@ export function flowColumns(nowMs: number): readonly Column<StoredFlow>[] {
     { title: 'TO', value: (flow) => partyText(flow.destination), shrinkTo: 10 },
     { title: 'SERVICE', value: (flow) => serviceText(flow.protocol, flow.destination.port) },
     { title: 'VERDICT', value: (flow) => flow.verdict, tone: (flow) => verdictTone(flow.verdict) },
-    { title: 'STATE', value: (flow) => flow.state, wide: true },
+    { title: 'STATE', value: (flow) => flow.state, tone: () => 'dim' },
     { title: 'HOST', value: (flow) => flow.host, wide: true },
     { title: 'PACKETS', value: (flow) => flow.packets.join('/'), align: 'right', wide: true },
     { title: 'BYTES', value: (flow) => bytes(flow.bytes[0] + flow.bytes[1]), align: 'right' },

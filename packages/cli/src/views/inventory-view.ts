@@ -9,6 +9,10 @@ export type HostRow = RouteOutput<'listHosts'>['items'][number];
 export type HostDetail = RouteOutput<'getHost'>;
 export type IdentityRow = RouteOutput<'listIdentities'>['items'][number];
 
+/** An engine's long id as people know it from the engine's own command line. */
+const networkText = (network: string): string =>
+  network === '' ? '(no network)' : /^[0-9a-f]{64}$/.test(network) ? network.slice(0, 12) : network;
+
 const governanceTone = (row: WorkloadRow): Tone =>
   row.governance === 'governed' ? 'good' : row.governance === 'observed' ? 'warn' : 'bad';
 
@@ -28,6 +32,7 @@ export function workloadColumns(nowMs: number): readonly Column<WorkloadRow>[] {
     { title: 'ADDRESSES', value: addresses, shrinkTo: 15 },
     { title: 'AGE', value: (row) => (row.startedMs === null ? '-' : age(row.startedMs, nowMs)), align: 'right' },
     { title: 'LABELS', value: (row) => claimed(row.labels), shrinkTo: 10 },
+    { title: 'REASON', value: (row) => row.ungovernedBecause ?? '', tone: () => 'warn', shrinkTo: 12 },
     { title: 'CLASS', value: (row) => row.isolationClass, wide: true },
     { title: 'BOUNDARY', value: (row) => row.boundary, wide: true },
     { title: 'IDENTITY', value: (row) => String(row.identity), wide: true, align: 'right' },
@@ -56,7 +61,7 @@ export function describeWorkload(row: WorkloadRow, nowMs: number): readonly Desc
       kind: 'section',
       title: 'Endpoints',
       lines: row.endpoints.map(
-        (endpoint) => `${endpoint.network || '(no network)'}  ${endpoint.mac}  ${endpoint.addresses.join(' ')}`,
+        (endpoint) => `${networkText(endpoint.network)}  ${endpoint.mac}  ${endpoint.addresses.join(' ')}`,
       ),
     },
     ...(problems.length === 0 ? [] : [{ kind: 'section' as const, title: 'Problems', lines: problems }]),
