@@ -176,8 +176,8 @@ describe('the command line', { timeout: 120_000 }, () => {
       string,
       string,
     ];
-    await writeFile(log, (await run('audit', 'export')).out);
     assert.equal((await run('audit', 'key', key, heads)).code, 0);
+    await writeFile(log, (await run('audit', 'export')).out);
     const offline = { BULKHEAD_SERVER: 'unix:///nowhere' };
     assert.equal((await runWith(offline, 'audit', 'verify', log, '--key', key, '--witness', heads)).code, 0);
     await writeFile(log, (await readFile(log, 'utf8')).replace('person/admin', 'person/other'));

@@ -16,11 +16,11 @@ function head(line: { readonly sequence: number; readonly hash: string }) {
   return { sequence: line.sequence, hash: line.hash, signature };
 }
 
-function log(length: number): readonly AuditLine[] {
+function log(length: number, actor = 'person/a'): readonly AuditLine[] {
   const lines: AuditLine[] = [];
   for (let sequence = 1; sequence <= length; sequence += 1) {
     const line = {
-      ...{ sequence, atMs: sequence, writer: 'manager', actor: 'person/a', action: 'documents.applied' },
+      ...{ sequence, atMs: sequence, writer: 'manager', actor, action: 'documents.applied' },
       ...{ subject: 'Policy/a', details: { sequence }, revision: sequence, previous: lines.at(-1)?.hash ?? chainStart },
     };
     lines.push({ ...line, hash: sha256(auditLineText(line)) });
@@ -63,10 +63,11 @@ describe('an exported audit log', () => {
     assert.match(JSON.stringify(await verdictOf(cut)), /head is missing/);
   });
 
-  test('a log that was rewritten whole is not what a host witnessed', async () => {
-    const rewritten = log(5).slice(0, 2);
-    const verdict = await verdictOf(text(rewritten), JSON.stringify(head(log(5)[3]!)));
-    assert.match(JSON.stringify(verdict), /not what a host witnessed/);
+  test('a log that was rewritten or cut whole, with heads that hold, is not what a host witnessed', async () => {
+    const witness = JSON.stringify(head(log(5)[3]!));
+    assert.match(JSON.stringify(await verdictOf(text(log(5, 'person/b')), witness)), /not what a host witnessed/);
+    assert.match(JSON.stringify(await verdictOf(text(log(2)), witness)), /a host witnessed line 4/);
+    assert.equal((await verdictOf(text(log(5)), witness)).kind, 'intact');
   });
 
   test('a wrong key and a witness that is none are said as such', async () => {

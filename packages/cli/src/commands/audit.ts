@@ -25,7 +25,9 @@ export const registerAudit: Registration = (program, shell) => {
 
   audit
     .command('key')
-    .description('Write the public key, and the heads that hosts have witnessed, to files')
+    .description(
+      'Write the public key, and the heads that hosts have witnessed, to files; before an export, since the log grows',
+    )
     .argument('<key-file>')
     .argument('[witness-file]')
     .action(async (keyFile: string, witnessFile: string | undefined, _options: unknown, self: Command) => {
