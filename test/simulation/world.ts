@@ -8,22 +8,14 @@
  */
 import type { Kernel, Packet, SimulatedDelivery } from '@bulkhead/kernel';
 import { tcpFlag } from '@bulkhead/kernel';
-import {
-  apiVersion,
-  decide,
-  type Document,
-  factPrefix,
-  findRule,
-  type Labels,
-  type PolicySet,
-  type SideVerdict,
-} from '@bulkhead/policy';
+import { apiVersion, type Document, factPrefix, type Labels } from '@bulkhead/policy';
 import { generateDocuments, generateLabels, pick, seededRandom } from '@bulkhead/policy/testing';
 import { mkdtempSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Credentials } from '../../packages/agent/src/link/credentials.ts';
 import { settled, VirtualClock } from '../../packages/agent/src/testing/virtual-clock.ts';
+import { mayLeave, permits, withFacts } from './permits.ts';
 import { SimulatedHost, type SimulatedWorkload } from './host.ts';
 import { type Agreed, SimulatedManager } from './manager.ts';
 import { Network, type Random } from './network.ts';
@@ -357,50 +349,4 @@ function openPorts(random: Random): Document {
 /** Claimed labels only. */
 function generateClaims(random: Random): Labels {
   return Object.fromEntries(Object.entries(generateLabels(random)).filter(([key]) => !key.startsWith(factPrefix)));
-}
-
-function withFacts({ host }: SimulatedWorkload, labels: Labels): Labels {
-  return {
-    ...labels,
-    [`${factPrefix}host`]: host.name,
-    [`${factPrefix}class`]: 'shared',
-    [`${factPrefix}boundary`]: 'none',
-    [`${factPrefix}engine`]: 'netns',
-  };
-}
-
-function mayLeave(policySet: PolicySet, source: Labels, address: string, port: number): boolean {
-  const flow = {
-    source: { kind: 'workload', labels: source },
-    destination: { kind: 'address', address },
-    protocol: 6,
-    port,
-  } as const;
-  const { egress } = decide(policySet, flow);
-  return egress.action === 'allow' || (egress.action === 'ask' && answerOf(policySet, egress) !== 'no');
-}
-
-/** What policy says about a TCP connection; `either` where it depends on more than is known here. */
-function permits(policySet: PolicySet, source: Labels, destination: Labels, port: number): 'yes' | 'no' | 'either' {
-  const flow = {
-    source: { kind: 'workload', labels: source },
-    destination: { kind: 'workload', labels: destination },
-    protocol: 6,
-    port,
-  } as const;
-  const verdict = decide(policySet, flow);
-  if (verdict.action !== 'ask') return verdict.action === 'allow' ? 'yes' : 'no';
-  const sides = [verdict.egress, verdict.ingress]
-    .filter(({ action }) => action === 'ask')
-    .map((side) => answerOf(policySet, side));
-  return sides.includes('no') ? 'no' : sides.includes('either') ? 'either' : 'yes';
-}
-
-/** Generated rules ask with no condition, `true`, or one on the rate. */
-function answerOf(policySet: PolicySet, { reason }: SideVerdict): 'yes' | 'no' | 'either' {
-  if (reason.kind !== 'rule') return 'no';
-  const rule = findRule(policySet, reason);
-  if (rule === null) return 'no';
-  const { when } = rule.document;
-  return when === undefined || when === 'true' ? 'yes' : 'either';
 }
