@@ -7,6 +7,9 @@ import type { AgentStatus } from './control/status.ts';
 import type { ManagerLinkFactory } from './link/manager-link.ts';
 import type { AttachmentFactory, Directory, EndpointRegistry } from './model.ts';
 
+export const puntRateDefault = 2_000;
+export const puntBurstDefault = 512;
+
 export interface AgentOptions {
   readonly host: string;
   readonly kernel: Kernel;

@@ -2,6 +2,7 @@
 import { KernelError, type PuntDevice } from '@bulkhead/kernel';
 import type { FlowRecord } from '@bulkhead/protocol';
 import { systemClock, type Clock } from './clock.ts';
+import { findings } from './control/doctor.ts';
 import { createMetrics } from './control/metrics.ts';
 import { ControlServer } from './control/server.ts';
 import type { AgentStatus } from './control/status.ts';
@@ -16,7 +17,7 @@ import { Observer } from './observe/observer.ts';
 import { Questions } from './questions/questions.ts';
 import { Terms } from './questions/terms.ts';
 import { guardUplinks, uplinksAmong } from './uplinks.ts';
-import type { Agent, AgentOptions } from './agent-options.ts';
+import { puntBurstDefault, puntRateDefault, type Agent, type AgentOptions } from './agent-options.ts';
 import { guarded, startTicks, type Tick } from './ticks.ts';
 import { openAgentState, type AgentState } from './state.ts';
 
@@ -24,8 +25,6 @@ const heartbeatMs = 1_000;
 const interfacesMs = 10_000;
 const statusMs = 10_000;
 const pruneMs = 600_000;
-const puntRateDefault = 2_000;
-const puntBurstDefault = 512;
 const connectionsPerEndpointDefault = 16_384;
 
 /** Ready when the kernel holds what is desired, as far as known. What is pinned goes on being enforced after the agent ended. */
@@ -288,6 +287,7 @@ class RunningAgent implements Agent {
       ...{ path, log },
       views: {
         status: () => this.status(),
+        doctor: () => findings(kernel, registry, this.status()),
         workloads: () => registry.workloads(),
         top: () => endpointViews(kernel, registry, reconciler.mirror),
       },

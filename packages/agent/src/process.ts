@@ -8,6 +8,7 @@ import { openLinuxKernel } from '@bulkhead/kernel';
 import { hostName } from '@bulkhead/protocol';
 import { pino } from 'pino';
 import { startAgent } from './agent.ts';
+import { puntBurstDefault, puntRateDefault } from './agent-options.ts';
 import { attachments, attachmentsDefaults } from './attach/attachments.ts';
 import { dockerDefaults } from './attach/docker/docker-attachment.ts';
 import { enrollingLink } from './link/enrolling-link.ts';
@@ -29,6 +30,8 @@ const help = `Usage: bulkhead-agent [options]
   --plugin SOCKET       where the engine finds the network driver (default ${dockerDefaults.pluginSocket})
   --resolv-conf FILE    the host's name servers (default /etc/resolv.conf)
   --uplink NAME         an interface that leads out of the machine; may be repeated (default: found by their addresses)
+  --punt-rate N         questions per second and endpoint (default ${puntRateDefault})
+  --punt-burst N        … and how many at once (default ${puntBurstDefault})
   --mechanism NAME      auto (default), tcx or clsact
   --log LEVEL           trace, debug, info (default), warn, error, silent
   --help
@@ -50,6 +53,8 @@ const options = {
   plugin: { type: 'string', default: dockerDefaults.pluginSocket },
   'resolv-conf': { type: 'string', default: attachmentsDefaults.resolvConf },
   uplink: { type: 'string', multiple: true },
+  'punt-rate': { type: 'string', default: String(puntRateDefault) },
+  'punt-burst': { type: 'string', default: String(puntBurstDefault) },
   mechanism: { type: 'string', default: 'auto' },
   log: { type: 'string', default: 'info' },
   help: { type: 'boolean', default: false },
@@ -95,6 +100,8 @@ async function main(): Promise<void> {
       software,
     }),
     uplinks: values.uplink ?? null,
+    puntRate: countOf('--punt-rate', values['punt-rate']),
+    puntBurst: countOf('--punt-burst', values['punt-burst']),
     attachments: attachments({ docker, resolvConf: values['resolv-conf'] }),
     controlSocket: values.socket === 'none' ? null : values.socket,
   });
@@ -120,6 +127,12 @@ function addressOf(where: string, text: string): { readonly host: string; readon
   const port = Number(match?.[3]);
   if (match === null || port < 1 || port > 65_535) throw new OptionError(`${where} ${text}: has to be HOST:PORT`);
   return { host: match[1] ?? match[2]!, port };
+}
+
+function countOf(where: string, text: string): number {
+  const count = Number(text);
+  if (Number.isInteger(count) && count > 0 && count <= 1_000_000) return count;
+  throw new OptionError(`${where} ${text}: has to be a number from 1 to 1000000`);
 }
 
 function mechanismOf(text: string): 'auto' | 'tcx' | 'clsact' {

@@ -95,8 +95,9 @@ test('every attempt is a flow with its reasons', async () => {
   assert.ok(asked.every(({ question }) => question !== null));
 });
 
-test('agent killed: enforcement goes on, questions are denied; started again: nothing has changed', async () => {
+test('agent killed: enforcement goes on, questions are denied; started again: nothing has changed, and its flows arrive', async () => {
   const before = await host.status();
+  const told = await openFlows();
   await host.kill('agent');
   assert.equal(await host.connect('a', 'b', 5432), 'connected');
   assert.equal(await host.connect('a', 'b', 22), 'timeout');
@@ -105,13 +106,19 @@ test('agent killed: enforcement goes on, questions are denied; started again: no
   await host.until('the link', async () => (await host.status()).link.isReady);
   const after = await host.status();
   assert.equal(after.endpoints, before.endpoints);
+  await host.until('the flow of the time without an agent', async () => (await openFlows()) === told + 1);
   assert.equal(await host.connect('a', 'b', 5432), 'connected');
   assert.equal(await host.connect('a', 'b', 8080), 'connected');
-  await host.until('flows of the time without an agent', async () => {
-    const flows = await host.flows();
-    return flows.filter(({ destination }) => destination.port === 8080).some(({ verdict }) => verdict === 'allow');
-  });
+  const found = (await host.view('doctor')) as readonly { readonly severity: string }[];
+  assert.deepEqual(
+    found.filter(({ severity }) => severity === 'error'),
+    [],
+  );
 });
+
+async function openFlows(): Promise<number> {
+  return (await host.flows()).filter(({ destination }) => destination.port === 5432).length;
+}
 
 test('manager killed: what is in force stays, questions end as unreachable, and are told afterwards', async () => {
   await host.kill('manager');

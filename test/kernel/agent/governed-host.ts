@@ -222,6 +222,11 @@ export class GovernedHost implements AsyncDisposable {
     return Number(value);
   }
 
+  /** What the agent shows on its control socket. */
+  view(name: string): Promise<unknown> {
+    return this.#control('GET', `/v1/${name}`);
+  }
+
   async command(name: string, argument: unknown): Promise<unknown> {
     const body = (await this.#control('POST', `/v1/commands/${name}`, { argument })) as { readonly result: unknown };
     return body.result;
