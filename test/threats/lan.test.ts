@@ -166,14 +166,6 @@ const upgrade = [
   '\r\n',
 ].join('\r\n');
 
-async function enrolled(host: string): Promise<{ readonly cert: string; readonly key: string }> {
-  const created = (await stage.host.api('POST', '/v1/enrolment-tokens', { host })) as { readonly token: string };
-  const [, id, secret] = created.token.split('.');
-  const { keyPem, request } = await makeAgentKeys(host);
-  const answer = await stage.host.api('POST', '/v1/enrol', { host, token: { id, secret }, request });
-  return { cert: (answer as { readonly certificate: string }).certificate, key: keyPem };
-}
-
 test('the agent link: no certificate, a foreign one, an old protocol, no TLS: nobody gets in; a host’s own: in', async () => {
   const ca = readFileSync(join(stage.host.directory, 'manager', 'ca.pem'), 'utf8');
   const usual: ConnectionOptions = { ca, servername: managerServerName };
@@ -183,7 +175,8 @@ test('the agent link: no certificate, a foreign one, an old protocol, no TLS: no
     const { keyPem, request } = await makeAgentKeys('h1');
     const issued = await foreign.issueHost('h1', request);
     assert.ok(issued.kind === 'issued');
-    const own = await enrolled('h2');
+    const { certificatePem, keyPem: ownKey } = await stage.enrol('h2');
+    const own = { cert: certificatePem, key: ownKey };
     const at = { host: uplinkAddress, port: linkPort, request: upgrade };
     const refused: readonly TlsAttempt[] = [
       { ...at, options: usual },

@@ -28,6 +28,13 @@ export function insideNamespace<T>(path: string, action: () => T): T {
   }
 }
 
+/** Moves the main thread for good: sockets and children made from now on are there. */
+export function moveInto(path: string): void {
+  const there = openSync(path, 'r');
+  enter(there, path);
+  closeSync(there);
+}
+
 /** A packet socket on an interface of a namespace. It stays there; the thread does not. */
 export function rawLink(path: string, interfaceName = 'eth0'): FrameSocket {
   return insideNamespace(path, () => new FrameSocket(interfaceName));

@@ -5,6 +5,7 @@
 import { GovernedHost, type EndpointView } from '../kernel/agent/governed-host.ts';
 import type { FrameSocket } from '../kernel/datapath/sockets.ts';
 import type { Ends } from '../kernel/datapath/frames.ts';
+import { makeAgentKeys, type AgentCredentials } from '../../packages/manager/src/testing/agent-client.ts';
 import { rawLink } from './raw-link.ts';
 
 export const linkPort = 7443;
@@ -105,6 +106,20 @@ export class Stage implements AsyncDisposable {
     const { mac, gatewayMac } = this.endpoint(from);
     const source = this.address(from, destination.includes(':') ? 6 : 4);
     return { sourceMac: mac, destinationMac: gatewayMac, source, destination };
+  }
+
+  /** A host's certificate, as its agent gets one: of a token that an administrator made. */
+  async enrol(host: string, token: Readonly<Record<string, unknown>> = {}): Promise<Required<AgentCredentials>> {
+    const created = (await this.host.api('POST', '/v1/enrolment-tokens', { host, ...token })) as {
+      readonly token: string;
+    };
+    const [, id, secret] = created.token.split('.');
+    const { keyPem, request } = await makeAgentKeys(host);
+    const answer = (await this.host.api('POST', '/v1/enrol', { host, token: { id, secret }, request })) as {
+      readonly certificate: string;
+      readonly authorities: string;
+    };
+    return { keyPem, certificatePem: answer.certificate, authorityPem: answer.authorities };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
