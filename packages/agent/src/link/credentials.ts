@@ -1,12 +1,10 @@
 /** The host's key and certificate: made here, signed by the manager, kept in files that only root reads. */
-import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { hostName, hostOfSpiffeId } from '@bulkhead/protocol';
 import { z } from 'zod';
 
-const keyAlgorithm = { name: 'ECDSA', namedCurve: 'P-256' } as const;
-const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' } as const;
 const fileName = 'credentials.json';
 /** A certificate is renewed when this part of its life has passed. */
 const renewAfterFraction = 2 / 3;
@@ -23,36 +21,11 @@ const credentialsSchema = z.strictObject({
 });
 export type Credentials = z.infer<typeof credentialsSchema>;
 
-export interface CertificateRequest {
-  readonly keyPem: string;
-  readonly requestPem: string;
-}
-
 export class CredentialsError extends Error {
   constructor(message: string, options?: { readonly cause?: unknown }) {
     super(message, options);
     this.name = 'CredentialsError';
   }
-}
-
-/** A new key, and the request that proves that its maker has it. */
-export async function newRequest(host: string): Promise<CertificateRequest> {
-  // Loaded when it is needed, once in weeks: it takes 10 MB.
-  await import('reflect-metadata');
-  const x509 = await import('@peculiar/x509');
-  x509.cryptoProvider.set(webcrypto as Crypto);
-  const keys = await webcrypto.subtle.generateKey(keyAlgorithm, true, ['sign', 'verify']);
-  const request = await x509.Pkcs10CertificateRequestGenerator.create({
-    name: `CN=${host}`,
-    keys: keys as webcrypto.CryptoKeyPair,
-    signingAlgorithm,
-  });
-  const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', (keys as webcrypto.CryptoKeyPair).privateKey));
-  const lines = key.toString('base64').match(/.{1,64}/g) ?? [];
-  return {
-    keyPem: `-----BEGIN PRIVATE KEY-----\n${lines.join('\n')}\n-----END PRIVATE KEY-----\n`,
-    requestPem: request.toString('pem'),
-  };
 }
 
 /** Null before the host is enrolled. Throws CredentialsError for a file that is not ours. */

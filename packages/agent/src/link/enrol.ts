@@ -3,7 +3,8 @@ import { createHash, X509Certificate } from 'node:crypto';
 import { request } from 'node:https';
 import { type EnrolmentToken, managerServerName } from '@bulkhead/protocol';
 import { z } from 'zod';
-import { CredentialsError, newRequest, writeCredentials, type Credentials } from './credentials.ts';
+import { newRequest } from './certificate-request.ts';
+import { CredentialsError, writeCredentials, type Credentials } from './credentials.ts';
 
 const timeoutMs = 10_000;
 const responseBytesMax = 256 * 1024;
@@ -36,7 +37,7 @@ export async function enrol(options: EnrolOptions): Promise<Credentials> {
       `${managerHost}:${options.managerPort} is not the manager that made the token: its authority is ${hash}`,
     );
   }
-  const { keyPem, requestPem } = await newRequest(host);
+  const { keyPem, requestPem } = newRequest(host);
   const body = { host, token: { id: token.id, secret: token.secret }, request: requestPem };
   const issued = enrolResponse.parse(await call(options, 'POST', '/v1/enrol', body, shown.certificate));
   const credentials: Credentials = {

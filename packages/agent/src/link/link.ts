@@ -14,7 +14,8 @@ import type { AgentMessage, QuestionMessage } from '@bulkhead/protocol';
 import { WebSocket } from 'ws';
 import { backoffMs } from './backoff.ts';
 import type { LinkContext, ManagerLink, ManagerLinkFactory } from './manager-link.ts';
-import { newRequest, renewalMs, writeCredentials, type Credentials } from './credentials.ts';
+import { newRequest } from './certificate-request.ts';
+import { renewalMs, writeCredentials, type Credentials } from './credentials.ts';
 
 /** Unsent bytes above which questions are not handed over, and batches of the journal wait. */
 const unsentBytesMax = 16 * 1024 * 1024;
@@ -226,12 +227,12 @@ class Link implements ManagerLink {
     this.#cancelRenewal = clock.after(Math.min(waitMs, 2 ** 31 - 1), () => {
       if (renewalMs(this.#credentials) > clock.nowMs()) return this.#scheduleRenewal();
       this.#cancelRenewal = clock.after(renewalRetryMs, () => this.#scheduleRenewal());
-      this.#renew().catch((error: unknown) => this.#options.log.error({ error }, 'no renewal could be asked for'));
+      this.#renew();
     });
   }
 
-  async #renew(): Promise<void> {
-    const { keyPem, requestPem } = await newRequest(this.#credentials.host);
+  #renew(): void {
+    const { keyPem, requestPem } = newRequest(this.#credentials.host);
     this.#renewing = { keyPem };
     this.send({ type: 'renew', body: { request: requestPem } });
   }
