@@ -3,7 +3,6 @@
 #pragma once
 
 enum limit {
-  layout_version = 1,
   endpoints_max = 4096,
   addresses_max = 1 << 18,
   rows_max = 1 << 20,

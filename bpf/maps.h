@@ -3,7 +3,8 @@
  * The only source of map layouts: what the agent writes, what the programs write, and the limits of both. packages/kernel generates its
  * codecs from the BTF of the object, so a change here is a change there after `make`. Rules: natural alignment, explicit padding (always
  * zero), sizes asserted; numbers in host order (ports too), addresses 16 bytes in network order (IPv4 as ::ffff:a.b.c.d), times in
- * nanoseconds of CLOCK_MONOTONIC. A changed layout needs a new `layout_version`, because maps are pinned.
+ * nanoseconds of CLOCK_MONOTONIC. Pins lie under a hash of all layouts, and live
+ * connections are migrated to a new one.
  */
 #pragma once
 #include <linux/types.h>

@@ -50,7 +50,7 @@ export const eventKind = { new: 1, deny: 2, drop: 3, ask: 4, close: 5 } as const
 /** `enum idle_ms` */
 export const idleMs = { tcpSynSent: 30000, tcpEstablished: 21600000, tcpClosing: 120000, tcpClosed: 4000, udpSingle: 30000, udpStream: 180000, icmp: 30000, other: 120000 } as const;
 /** `enum limit` */
-export const limit = { layoutVersion: 1, endpointsMax: 4096, addressesMax: 262144, rowsMax: 1048576, portNodesMax: 131072, cidrsMax: 131072, interfaceHintsMax: 4096, peerHintsMax: 16384, connectionsMax: 262144, puntsMax: 16384, fragmentsMax: 16384, eventsBytes: 16777216, portDepthMax: 5, extensionsMax: 6, heartbeatMaxMs: 5000, recycleIntervalMs: 1000, pendingMs: 4000, puntMs: 900000, puntsPerEndpointMax: 512, fragmentMs: 30000, refusalEventsPerSecond: 500, refusalEventsBurst: 250, connectionEventsPerSecond: 50000, connectionEventsBurst: 10000, answersPerSecond: 1000, answersBurst: 250 } as const;
+export const limit = { endpointsMax: 4096, addressesMax: 262144, rowsMax: 1048576, portNodesMax: 131072, cidrsMax: 131072, interfaceHintsMax: 4096, peerHintsMax: 16384, connectionsMax: 262144, puntsMax: 16384, fragmentsMax: 16384, eventsBytes: 16777216, portDepthMax: 5, extensionsMax: 6, heartbeatMaxMs: 5000, recycleIntervalMs: 1000, pendingMs: 4000, puntMs: 900000, puntsPerEndpointMax: 512, fragmentMs: 30000, refusalEventsPerSecond: 500, refusalEventsBurst: 250, connectionEventsPerSecond: 50000, connectionEventsBurst: 10000, answersPerSecond: 1000, answersBurst: 250 } as const;
 /** `enum mark` */
 export const mark = { mask: 12288, answer: 4096, workload: 8192, forwarded: 12288 } as const;
 /** `enum owner_kind` */
