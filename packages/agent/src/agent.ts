@@ -81,7 +81,12 @@ class RunningAgent implements Agent {
     this.#state = state;
     this.#device = device;
     this.#journal = stack.use(new Journal(stateDirectory));
-    this.#writers = stack.use(openWriters(this.#journal, clock));
+    this.#writers = stack.use(
+      openWriters(this.#journal, clock, (items, error) => {
+        this.#flowsLost += items;
+        log.error({ items, error }, 'records could not be journalled and are lost');
+      }),
+    );
     this.#core = new Core({
       ...{ host, kernel, clock, log, state, bootId },
       connectionsPerEndpoint: options.connectionsPerEndpoint ?? connectionsPerEndpointDefault,

@@ -10,6 +10,8 @@ export interface WriterOptions<Item> {
   /** How long an item may wait in memory, where a kill -9 would lose it. */
   readonly delayMs: number;
   readonly content: (items: Item[]) => JournalContent;
+  /** The disk refused (it is full, or broken): so many items are lost. */
+  readonly onFailed: (items: number, error: unknown) => void;
 }
 
 export class JournalWriter<Item> implements Disposable {
@@ -33,7 +35,13 @@ export class JournalWriter<Item> implements Disposable {
     if (this.#items.length === 0) return;
     const items = this.#items;
     this.#items = [];
-    this.#options.journal.append(this.#options.content(items));
+    const { journal, content, onFailed } = this.#options;
+    try {
+      journal.append(content(items));
+    } catch (error) {
+      // Enforcement goes on without its record; the loss is counted.
+      onFailed(items.length, error);
+    }
   }
 
   [Symbol.dispose](): void {

@@ -15,17 +15,21 @@ export interface Writers extends Disposable {
   readonly divergences: JournalWriter<DivergenceRecord>;
 }
 
-export function openWriters(journal: Journal, clock: Clock): Writers {
+export function openWriters(
+  journal: Journal,
+  clock: Clock,
+  onFailed: (items: number, error: unknown) => void,
+): Writers {
   const flows = new JournalWriter<FlowRecord>({
-    ...{ journal, clock, delayMs: flowsDelayMs },
+    ...{ journal, clock, onFailed, delayMs: flowsDelayMs },
     content: (items) => ({ type: 'flows', flows: items }),
   });
   const outcomes = new JournalWriter<QuestionOutcome>({
-    ...{ journal, clock, delayMs: recordsDelayMs },
+    ...{ journal, clock, onFailed, delayMs: recordsDelayMs },
     content: (items) => ({ type: 'outcomes', outcomes: items }),
   });
   const divergences = new JournalWriter<DivergenceRecord>({
-    ...{ journal, clock, delayMs: recordsDelayMs },
+    ...{ journal, clock, onFailed, delayMs: recordsDelayMs },
     content: (items) => ({ type: 'divergences', divergences: items }),
   });
   const dispose = (): void => {
