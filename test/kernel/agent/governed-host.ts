@@ -103,7 +103,7 @@ export class GovernedHost implements AsyncDisposable {
 
   async startAgent(): Promise<void> {
     const { directory, name } = this;
-    const token = (await this.status().catch(() => null)) === null ? await this.#token() : null;
+    const token = existsSync(join(directory, 'agent', 'credentials.json')) ? null : await this.#token();
     this.#agent = this.#spawn('agent', agentMain, [
       ...['--host', this.#options.host, '--state', join(directory, 'agent'), '--socket', join(directory, 'agent.sock')],
       ...['--bpffs', `/sys/fs/bpf/${name}`, '--punt', 'bhFpunt', '--log', 'warn'],
