@@ -14,7 +14,7 @@ interface Pending {
 }
 
 /** Words of a line for `ip -batch`: no word may end the line or quote. */
-function lineOf(words: readonly string[]): string {
+export function lineOf(words: readonly string[]): string {
   for (const word of words) {
     if (!/^[\w.:/@%+-]+$/.test(word))
       throw new KernelError(`ip ${words.join(' ')}`, 'EINVAL', { detail: `word "${word}"` });

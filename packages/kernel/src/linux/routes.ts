@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { KernelError, type InterfaceInfo, type Routes } from '../port.ts';
 import { runTool, toolError } from './command.ts';
-import { IpBatches } from './ip.ts';
+import { IpBatches, lineOf } from './ip.ts';
 
 /** The part of `ip -d -j address show` that is read. */
 interface IpInterface {
@@ -80,7 +80,7 @@ export class LinuxRoutes implements Routes {
       unless(['ENOENT'], this.setSysctl(`net/ipv6/conf/${spec.name}/accept_ra`, '0')),
       unless(['ENOENT'], this.setSysctl(`net/ipv6/conf/${spec.name}/autoconf`, '0')),
     ]);
-    const made = (await this.interfaces()).find((entry) => entry.name === spec.name);
+    const made = interfacesOf(await this.#listPair(spec.name, spec.peer)).find((entry) => entry.name === spec.name);
     if (made === undefined) throw new KernelError(operation, 'ENODEV', { detail: 'it vanished' });
     if (made.kind !== 'veth' || made.mac !== spec.mac || made.mtu !== spec.mtu) {
       throw new KernelError(operation, 'EEXIST', {
@@ -150,6 +150,16 @@ export class LinuxRoutes implements Routes {
   async #nft(operation: string, text: string): Promise<void> {
     const finished = await runTool('nft', ['-f', '-'], text);
     if (finished.failed) throw toolError(operation, finished.complaint);
+  }
+
+  /** Both ends only: listing all interfaces of a large host takes longer than making one. A peer that moved away is left out. */
+  async #listPair(name: string, peer: string): Promise<readonly IpInterface[]> {
+    const lines = [name, peer].map((device) => lineOf(['address', 'show', 'dev', device]));
+    const finished = await runTool('ip', ['-force', '-d', '-j', '-batch', '-'], `${lines.join('\n')}\n`);
+    return finished.output
+      .split('\n')
+      .filter((line) => line.startsWith('['))
+      .flatMap((line) => JSON.parse(line) as IpInterface[]);
   }
 
   async #list(): Promise<readonly IpInterface[]> {

@@ -198,19 +198,17 @@ export class HandAttachment implements Attachment {
   }
 
   async #moveInside(record: HandRecord, path: string, peer: string, name: string): Promise<void> {
-    const inside = (...words: readonly string[]) => run('nsenter', [`--net=${path}`, 'ip', ...words]);
     await run('ip', ['link', 'set', 'dev', peer, 'netns', path]);
-    await inside('link', 'set', 'dev', peer, 'name', name);
-    await inside('link', 'set', 'dev', 'lo', 'up');
-    for (const address of addressesOf(record)) {
-      await inside('address', 'add', alone(address), 'dev', name, ...(address.includes(':') ? ['nodad'] : []));
-    }
-    await inside('link', 'set', 'dev', name, 'up');
+    const lines = [`link set dev ${peer} name ${name}`, 'link set dev lo up'];
+    for (const address of addressesOf(record))
+      lines.push(`address add ${alone(address)} dev ${name}${address.includes(':') ? ' nodad' : ''}`);
+    lines.push(`link set dev ${name} up`);
     for (const address of addressesOf(record)) {
       const gateway = address.includes(':') ? gatewayIpv6 : pool.gateway;
-      await inside('route', 'add', alone(gateway), 'dev', name);
-      await inside('route', 'add', 'default', 'via', gateway, 'dev', name);
+      lines.push(`route add ${alone(gateway)} dev ${name}`, `route add default via ${gateway} dev ${name}`);
     }
+    // One process for all of it: it ends at the first line that fails.
+    await run('nsenter', [`--net=${path}`, 'ip', '-batch', '-'], `${lines.join('\n')}\n`);
   }
 
   async #remove(record: HandRecord): Promise<void> {
@@ -263,11 +261,15 @@ function workloadOf(host: string, record: HandRecord): LocalWorkload {
   };
 }
 
-function run(command: string, args: readonly string[]): Promise<void> {
+function run(command: string, args: readonly string[], input = ''): Promise<void> {
   return new Promise((resolve, reject) => {
-    execFile(command, args, { timeout: toolMs, encoding: 'utf8' }, (error, _stdout, stderr) => {
+    const child = execFile(command, args, { timeout: toolMs, encoding: 'utf8' }, (error, _stdout, stderr) => {
       if (error === null) return resolve();
-      reject(new AttachError(`${command} ${args.join(' ')}: ${stderr.trim() || error.message}`, { cause: error }));
+      const what = [command, ...args].join(' ');
+      reject(new AttachError(`${what}: ${stderr.trim() || error.message}`, { cause: error }));
     });
+    // A tool that ended early is judged by its exit code, not by the pipe.
+    child.stdin?.on('error', () => {});
+    child.stdin?.end(input);
   });
 }
