@@ -92,6 +92,7 @@ export class Core {
       everything: everywhere(everything),
       desired: () => this.#builder.build(),
       onApplied: (outcome) => this.#onApplied(outcome),
+      unjudged: unjudgedRecord(state),
       tablesInUse: () => [...this.policy.contents(), closed],
     });
   }
@@ -228,6 +229,20 @@ export class Core {
       }
     }, 'process');
   }
+}
+
+/** Not for the disk: connections do not survive a reboot either. */
+function unjudgedRecord(state: AgentState): { get(): boolean; set(unjudged: boolean): void } {
+  const records = state.records('unjudged', (value) => value === true);
+  let is = records.get('connections') === true;
+  return {
+    get: () => is,
+    set(unjudged) {
+      if (unjudged === is) return;
+      state.transaction(() => records.set('connections', unjudged), 'process');
+      is = unjudged;
+    },
+  };
 }
 
 function everywhere(table: KernelTable): RulesetContent {

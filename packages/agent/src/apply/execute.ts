@@ -1,6 +1,7 @@
 /** How each operation is done: one executor a kind, and the compiler checks that none is missing. */
 import { type Kernel, KernelError } from '@bulkhead/kernel';
 import { epochModulus, type Operation } from '../plan/model.ts';
+import { PrefixTable } from '../plan/prefixes.ts';
 import type { KernelMirror } from './mirror.ts';
 
 export interface Target {
@@ -66,13 +67,28 @@ export function removeConnectionsOf(kernel: Kernel, slots: ReadonlySet<number>):
 }
 
 /** The endpoints that talk with any of the addresses get another epoch. */
-function judgeAgain({ kernel, mirror }: Target, operation: Extract<Operation, { kind: 'judge-again' }>): void {
+function judgeAgain(target: Target, operation: Extract<Operation, { kind: 'judge-again' }>): void {
   const addresses = new Set(operation.addresses);
+  const networks = new PrefixTable(new Map(operation.networks.map((cidr) => [cidr, 0])));
+  /** Peers repeat, and what is not an exact address that changed is looked for among the networks once. */
+  const known = new Map<string, boolean>();
+  const isMoved = (address: string, slot: number): boolean => {
+    if (addresses.has(address)) return true;
+    if (slot !== 0 || operation.networks.length === 0) return false;
+    let found = known.get(address);
+    if (found === undefined) known.set(address, (found = networks.match(address) !== undefined));
+    return found;
+  };
   const slots = new Set<number>();
-  kernel.maps.forEachConnection(({ source, destination, sourceSlot, destinationSlot }) => {
-    if (!addresses.has(source) && !addresses.has(destination)) return;
+  target.kernel.maps.forEachConnection(({ source, destination, sourceSlot, destinationSlot }) => {
+    if (!isMoved(source, sourceSlot) && !isMoved(destination, destinationSlot)) return;
     slots.add(sourceSlot).add(destinationSlot);
   });
+  judgeEndpointsAgain(target, slots);
+}
+
+/** Every live connection of these endpoints is judged again by its next packet. */
+export function judgeEndpointsAgain({ kernel, mirror }: Target, slots: Iterable<number>): void {
   for (const slot of slots) {
     const entry = mirror.endpoints.get(slot);
     if (entry === undefined) continue;
@@ -136,6 +152,6 @@ export function failureText(operation: Operation, error: KernelError): string {
     case 'remove-cidrs':
       return `remove-cidrs ${operation.cidrs[0]} and ${operation.cidrs.length - 1} more: ${error.message}`;
     case 'judge-again':
-      return `judge-again of ${operation.addresses.length} addresses: ${error.message}`;
+      return `judge-again of ${operation.addresses.length + operation.networks.length} addresses and networks: ${error.message}`;
   }
 }

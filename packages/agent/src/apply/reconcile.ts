@@ -16,7 +16,7 @@ import {
   type RulesetContent,
 } from '../plan/model.ts';
 import { plan } from '../plan/plan.ts';
-import { execute, failureText, readBack, removeConnectionsOf, type Target } from './execute.ts';
+import { execute, failureText, judgeEndpointsAgain, readBack, removeConnectionsOf, type Target } from './execute.ts';
 import { KernelMirror } from './mirror.ts';
 
 /** Plans in one pass: each round but the last found something that does not fit, and plans without it. */
@@ -47,6 +47,8 @@ export interface ReconcilerOptions {
   desired(): DesiredKernel;
   /** After each pass. */
   onApplied(outcome: Outcome): void;
+  /** True while addresses have moved whose live connections were not judged again yet. Survives the end of the process. */
+  readonly unjudged: { get(): boolean; set(unjudged: boolean): void };
   /** Tables that must not be forgotten though no row has them yet. */
   tablesInUse(): Iterable<RulesetContent>;
 }
@@ -101,11 +103,13 @@ export class Reconciler {
     let garbage: readonly Operation[] = [];
     try {
       if (!this.#mirrorIsRead) this.#read();
+      this.#judgeWhatWasLeft();
       for (let round = 0; round < roundsMax; round++) {
         const made = this.#plan();
         const failures = this.#applyPhases(made, (count) => (operations += count));
         if (failures.length > 0) {
           unsettled = failures;
+          this.#judgeWhatWasLeft();
           continue;
         }
         unsettled = this.#finish(made);
@@ -152,6 +156,8 @@ export class Reconciler {
 
   /** Stops after the first phase with a failure; what failed is refused in the next round. */
   #applyPhases(made: Plan, count: (operations: number) => void): readonly string[] {
+    const isMoving = made.phases.some((phase) => phase.some(({ kind }) => kind === 'judge-again'));
+    if (isMoving) this.#options.unjudged.set(true);
     for (const phase of made.phases) {
       const failures: string[] = [];
       for (const operation of phase) {
@@ -168,7 +174,16 @@ export class Reconciler {
       count(phase.length);
       if (failures.length > 0) return failures;
     }
+    if (isMoving) this.#options.unjudged.set(false);
     return [];
+  }
+
+  /** A pass that ended between moved addresses and their connections: the next plan finds nothing moved, so all are judged. */
+  #judgeWhatWasLeft(): void {
+    const { unjudged } = this.#options;
+    if (!unjudged.get()) return;
+    judgeEndpointsAgain(this.#target, [...this.mirror.endpoints.keys()]);
+    unjudged.set(false);
   }
 
   /** Returns what was not found as it was written. */

@@ -81,8 +81,8 @@ export type Operation =
   /** In this order. */
   | { readonly kind: 'set-cidrs'; readonly entries: readonly CidrEntry[] }
   | { readonly kind: 'remove-cidrs'; readonly cidrs: readonly string[] }
-  /** The peers of these addresses changed: live connections with them are judged again. */
-  | { readonly kind: 'judge-again'; readonly addresses: readonly string[] };
+  /** The peers of these addresses, and of addresses in these networks, changed: live connections with them are judged again. */
+  | { readonly kind: 'judge-again'; readonly addresses: readonly string[]; readonly networks: readonly string[] };
 
 /** What cannot be had when the rows do not fit. */
 export type RowsPurpose =

@@ -14,6 +14,8 @@ export interface Moves {
   readonly moves: readonly PeerMove[];
   /** Exact addresses whose peer changed. */
   readonly addresses: readonly string[];
+  /** Networks with addresses whose peer changed. */
+  readonly networks: readonly string[];
 }
 
 /** An address's peer when an entry, or the lack of one, gives it. */
@@ -38,7 +40,7 @@ export function movesBetween(actual: ActualKernel, desired: DesiredKernel): Move
   const networks = networkChanges(actual.cidrs, desired.cidrs);
   const changed = changedAddresses(actual.addresses, desired.addresses);
   if (networks.set.length + networks.removed.length + changed.length === 0)
-    return { operations: [], moves: [], addresses: [] };
+    return { operations: [], moves: [], addresses: [], networks: [] };
   const [before, after] = [new PrefixTable(actual.cidrs), new PrefixTable(desired.cidrs)];
   const identityBefore = (slot: number): number | undefined => visibleIdentity(actual.endpoints.get(slot));
   const identityAfter = (slot: number): number | undefined => desired.endpoints.get(slot)?.identity;
@@ -58,11 +60,15 @@ export function movesBetween(actual: ActualKernel, desired: DesiredKernel): Move
     if (entry === undefined) remove.push({ kind: 'remove-address', address });
     else set.push({ kind: 'set-address', address, entry });
   }
+  const moved: string[] = [];
   for (const cidr of [...networks.set.map((entry) => entry.cidr), ...networks.removed]) {
     const [from, to] = [before.match(cidr) ?? reservedIdentity.world, after.match(cidr) ?? reservedIdentity.world];
-    if (from !== to) moves.push({ from, to });
+    if (from === to) continue;
+    moves.push({ from, to });
+    moved.push(cidr);
   }
-  return { operations: [...set, ...networkOperations(networks), ...remove], moves: distinct(moves), addresses };
+  const operations = [...set, ...networkOperations(networks), ...remove];
+  return { operations, moves: distinct(moves), addresses, networks: moved };
 }
 
 export function distinct(moves: readonly PeerMove[]): readonly PeerMove[] {

@@ -80,7 +80,9 @@ export function plan(input: PlanInput): Plan {
     [...moved.operations, ...stages.move],
     stages.widen,
     admit,
-    moved.addresses.length === 0 ? [] : [{ kind: 'judge-again', addresses: moved.addresses }],
+    moved.addresses.length + moved.networks.length === 0
+      ? []
+      : [{ kind: 'judge-again', addresses: moved.addresses, networks: moved.networks }],
   ];
   return {
     phases: phases.filter((phase) => phase.length > 0),
