@@ -38,10 +38,16 @@ export interface LineStream {
   readonly open: (write: WriteLine, end: () => void) => Unsubscribe;
 }
 
+/** A stream that has an end: it is read as fast as the reader takes it. */
+export interface LineSource {
+  readonly kind: 'source';
+  readonly lines: AsyncIterable<unknown>;
+}
+
 export type HandlerResult<Name extends RouteName> =
   | Failure
   | (ApiRoutes[Name] extends { readonly stream: true }
-      ? LineStream
+      ? LineStream | LineSource
       : { readonly kind: 'ok'; readonly value: z.input<ApiRoutes[Name]['response']> });
 
 export type Handler<Name extends RouteName> = (

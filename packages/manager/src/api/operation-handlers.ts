@@ -1,11 +1,13 @@
 import { rolePermissions } from '@bulkhead/protocol';
 import { batchEvents } from '../audit/batch-events.ts';
 import { byKey, failure, inScope, notFound, ok, pageByKey } from './handler.ts';
+import type { AuditHead } from '@bulkhead/protocol';
+import type { AuditLog } from '../audit/audit-log.ts';
 import type { Handlers, HandlerRequest } from './handler.ts';
 import type { ApiServices } from './services.ts';
 import type { PersonTokenState } from '../store/commands.ts';
 
-/** Lines read and written at once while the audit log is exported. */
+/** Lines read at once while the audit log is exported. */
 const exportMax = 500;
 /** Waiting questions that status counts exactly. */
 const waitingCountMax = 1000;
@@ -138,32 +140,10 @@ export const auditHandlers: Handlers<'listAudit' | 'exportAudit' | 'getAuditHead
     const items = (await audit.read(from, Math.max(0, before - from))).toReversed();
     return ok({ items, cursor: from > 1 ? String(from) : null });
   },
-  exportAudit({ audit, logger }) {
+  exportAudit({ audit }) {
     // The head at this moment: what comes later is not part of this export.
     const { head, writer } = audit;
-    return {
-      kind: 'stream',
-      open: (write, end) => {
-        let going = true;
-        const run = async () => {
-          for (let from = 1; going && from <= head.sequence; from += exportMax) {
-            const lines = await audit.read(from, Math.min(exportMax, head.sequence - from + 1));
-            going = lines.every((line) => write(line)) && going;
-            // Lets the socket drain, so that a whole log does not pile up in memory.
-            await new Promise(setImmediate);
-          }
-          if (going) write({ head, writer });
-          end();
-        };
-        run().catch((error: unknown) => {
-          logger.error({ error }, 'audit export failed');
-          end();
-        });
-        return () => {
-          going = false;
-        };
-      },
-    };
+    return { kind: 'source', lines: exportedLines(audit, head, writer) };
   },
   getAuditHead({ audit, presence }) {
     return ok({
@@ -174,6 +154,13 @@ export const auditHandlers: Handlers<'listAudit' | 'exportAudit' | 'getAuditHead
     });
   },
 };
+
+async function* exportedLines(audit: AuditLog, head: AuditHead, writer: string): AsyncGenerator<unknown> {
+  for (let from = 1; from <= head.sequence; from += exportMax) {
+    yield* await audit.read(from, Math.min(exportMax, head.sequence - from + 1));
+  }
+  yield { head, writer };
+}
 
 /** Where a page of a sequence ends: before the cursor, or after the newest where there is none of ours. */
 function beforeCursor(cursor: string | undefined, newest: number): number {
@@ -211,10 +198,12 @@ function untilPresenceChanges({ presence }: ApiServices, timeoutMs: number, sign
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, timeoutMs);
   const unsubscribe = presence.onChange(() => resolve());
-  signal.addEventListener('abort', () => resolve(), { once: true });
+  const leave = () => resolve();
+  signal.addEventListener('abort', leave, { once: true });
   return promise.finally(() => {
     clearTimeout(timer);
     unsubscribe();
+    signal.removeEventListener('abort', leave);
   });
 }
 

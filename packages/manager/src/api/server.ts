@@ -12,7 +12,7 @@ import { BusyError } from '../store/committer.ts';
 import { AccessControl } from './access.ts';
 import { failure } from './handler.ts';
 import { handlers } from './handlers.ts';
-import { sendLines } from './line-stream.ts';
+import { ReaderGoneError, sendLines, sendSource } from './line-stream.ts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
@@ -20,7 +20,7 @@ import type { AddressInfo } from 'node:net';
 import type { z } from 'zod';
 import type { Route, RouteName } from '@bulkhead/protocol';
 import type { TlsMaterial } from '../link/server.ts';
-import type { Failure, HandlerRequest, LineStream } from './handler.ts';
+import type { Failure, HandlerRequest, LineSource, LineStream } from './handler.ts';
 import type { ApiServices } from './services.ts';
 
 /** Largest body, bytes: of an apply, and of everything else. */
@@ -140,7 +140,7 @@ function buildApp(
 type AnyHandler = (
   services: ApiServices,
   request: HandlerRequest<RouteName>,
-) => Promise<Failure | LineStream | { readonly kind: 'ok'; readonly value: unknown }>;
+) => Promise<Failure | LineStream | LineSource | { readonly kind: 'ok'; readonly value: unknown }>;
 
 type Granted = Exclude<Awaited<ReturnType<AccessControl['check']>>, Failure>;
 const grants = new WeakMap<FastifyRequest, Granted>();
@@ -170,8 +170,13 @@ async function handle(
     ...parts.value,
   } as HandlerRequest<RouteName>);
   if (result.kind === 'error') return send(reply, result);
-  if (result.kind === 'stream')
-    return sendLines(reply, result, () => token === null || services.people.isValid(token.id));
+  const mayRead = () => token === null || services.people.isValid(token.id);
+  if (result.kind === 'stream') return sendLines(reply, result, mayRead);
+  if (result.kind === 'source') {
+    return sendSource(reply, result, mayRead).catch((error: unknown) => {
+      if (!(error instanceof ReaderGoneError)) services.logger.error({ error, route: route.path }, 'stream failed');
+    });
+  }
   return reply.send(result.value);
 }
 

@@ -8,7 +8,11 @@ import { test } from 'node:test';
 import { verifyAudit } from '@bulkhead/protocol';
 import { openCore } from '../core.ts';
 import { defaultLifetimes } from '../hosts/authority.ts';
-import { sha256 } from './audit-log.ts';
+import { Committer } from '../store/committer.ts';
+import { openSqliteLedger } from '../store/sqlite-ledger.ts';
+import { openSqliteStreams } from '../store/sqlite-streams.ts';
+import { AuditLog, sha256 } from './audit-log.ts';
+import { openAuditSigner } from './signer.ts';
 import type { AuditCheck, AuditLine } from '@bulkhead/protocol';
 import type { Core } from '../core.ts';
 
@@ -133,5 +137,24 @@ test('the chain goes on after a restart, and lines that a crash cost are written
 test('a second manager does not get the same directory', async () => {
   await withCore(async (_core, _directory, open) => {
     await assert.rejects(open(), /in use by another manager/);
+  });
+});
+
+test('a machine that is called otherwise goes on with the log that is there', async () => {
+  await withCore(async (core, directory) => {
+    await fill(core, 2);
+    const { writer } = core.audit;
+    const check = checkFor(core);
+    await core[Symbol.asyncDispose]();
+    await using stack = new AsyncDisposableStack();
+    const streams = stack.use(openSqliteStreams(join(directory, 'streams.sqlite'), Date.now));
+    const ledger = openSqliteLedger(join(directory, 'ledger.sqlite'));
+    const committer = stack.use(await Committer.open(ledger, Date.now, assert.ifError));
+    const signer = openAuditSigner(join(directory, 'audit.key'));
+    const audit = await AuditLog.open(committer, { streams, signer, writer: `not-${writer}`, nowMs: Date.now });
+    await audit.record({ actor: 'manager', action: 'manager.started', subject: `not-${writer}`, details: {} });
+    const lines = await audit.read(1, audit.head.sequence);
+    const text = [...lines, { head: audit.head, writer: audit.writer }].map((line) => JSON.stringify(line));
+    assert.equal(verifyAudit(text, check).kind, 'intact', JSON.stringify(verifyAudit(text, check)));
   });
 });

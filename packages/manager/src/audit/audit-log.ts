@@ -42,7 +42,8 @@ export class AuditLog implements AuditWriter {
   ) {
     this.#streams = parts.streams;
     this.#signer = parts.signer;
-    this.#writer = parts.writer;
+    // A chain has one writer for good: a machine that was given another name goes on with the name that the log began with.
+    this.#writer = last?.writer ?? parts.writer;
     this.#nowMs = parts.nowMs;
     this.#sequence = last?.sequence ?? 0;
     this.#hash = last?.hash ?? chainStart;

@@ -1,6 +1,7 @@
 /** Small services that really keep what they are given, for tests of the link that are not about questions or flows. */
 import { EventEmitter, once } from 'node:events';
 import type { DecisionMessage, FlowRecord, QuestionMessage, StoredFlow } from '@bulkhead/protocol';
+import { FlowStoreError } from '../flows/flow-store.ts';
 import type { FlowStore, Outcome, QuestionService } from '../services.ts';
 
 export interface MemoryQuestions extends QuestionService {
@@ -53,6 +54,8 @@ export interface MemoryFlows extends FlowStore {
   show(host: string, id: string): void;
   /** Resolves when so many watch. */
   watching(count: number): Promise<void>;
+  /** As when there are too many of them. */
+  refuseWatchers(): void;
 }
 
 export function memoryFlows(): MemoryFlows {
@@ -60,8 +63,12 @@ export function memoryFlows(): MemoryFlows {
   const watchers = new Set<(flows: readonly StoredFlow[]) => void>();
   const changed = new EventEmitter();
   let lost = 0;
+  let refusing = false;
   return {
     stored,
+    refuseWatchers: () => {
+      refusing = true;
+    },
     show: (host, id) => watchers.forEach((watcher) => watcher([storedFlowOf(host, id)])),
     async watching(count) {
       while (watchers.size !== count) await once(changed, 'change', { signal: AbortSignal.timeout(10_000) });
@@ -72,6 +79,7 @@ export function memoryFlows(): MemoryFlows {
     },
     query: async () => ({ items: [], cursor: null }),
     watch(_filter, _scope, listener) {
+      if (refusing) throw new FlowStoreError('More than 0 listeners watch flows.');
       watchers.add(listener);
       changed.emit('change');
       return () => {
