@@ -212,6 +212,9 @@ SHARED int evaluate(struct packet *p, struct judgement *j, struct connection *c,
     return counter_program_error;
   if (p->protocol == IPPROTO_TCP && (p->tcp_flags & (tcp_syn | tcp_ack)) == tcp_syn)
     begins = 1;
+  /* A responder that asks begins an exchange of its own, as in use_connection(). */
+  if (p->icmp == icmp_asks && c && c->originator_is_high != p->source_is_high)
+    begins = 1;
   j->open = c && !begins && !is_dead(c, now_of(p));
   j->side = j->open && c->originator_is_high != p->source_is_high;
   if (!j->open && p->icmp == icmp_answers)

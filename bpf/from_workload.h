@@ -93,6 +93,22 @@ FAST int enforce_from_workload(struct __sk_buff *skb, struct packet *p, struct e
   return forward(skb, p, from, to);
 }
 
+/*
+ * Observed: told and counted before, never enforced. But the mark says whose the packet is, and whoever receives it is governed all the
+ * same: nobody is observed in another's name, nor in the host's.
+ */
+SHARED int pass_observed(struct __sk_buff *skb, struct packet *p)
+{
+  if (!p)
+    return TC_ACT_SHOT;
+  __u8 source[16] __attribute__((aligned(8)));
+  copy_address(source, p->source);
+  struct address_owner *owner = bpf_map_lookup_elem(&addresses, source);
+  if (owner && (owner->kind != owner_endpoint || owner->slot != p->slot[0]))
+    return TC_ACT_SHOT;
+  return to_host(skb);
+}
+
 SEC("tc")
 int from_workload(struct __sk_buff *skb)
 {
@@ -112,6 +128,5 @@ int from_workload(struct __sk_buff *skb)
   if (unlikely(from->state == state_fenced))
     return drop(&p, counter_fenced);
   int action = enforce_from_workload(skb, &p, from);
-  /* Observed: told and counted above, never enforced. */
-  return unlikely(from->state == state_observed) ? to_host(skb) : action;
+  return unlikely(from->state == state_observed) ? pass_observed(skb, &p) : action;
 }

@@ -123,6 +123,17 @@ SHARED int advertise(struct __sk_buff *skb, struct packet *p, const struct neigh
   return answer_to(skb, endpoint);
 }
 
+/* Whether a packet goes to the other end of the endpoint's link. An advertisement to anybody else would pass the host's routing unjudged. */
+FAST int is_on_link(const struct packet *p)
+{
+  __u8 destination[16] __attribute__((aligned(8)));
+  copy_address(destination, p->destination);
+  if (is_link_local(destination) || (destination[0] == 0xff && destination[1] == 2))
+    return 1;
+  struct address_owner *owner = bpf_map_lookup_elem(&addresses, destination);
+  return owner && owner->kind == owner_host;
+}
+
 SHARED int neighbour_from_workload(struct __sk_buff *skb, struct packet *p)
 {
   if (!p)
@@ -143,7 +154,7 @@ SHARED int neighbour_from_workload(struct __sk_buff *skb, struct packet *p)
   if (message.option_type && !same_mac(message.option_mac, endpoint->mac))
     return drop(p, counter_neighbour_spoofed);
   if (message.type == neighbour_advertisement) {
-    if (!own_target || !own_source)
+    if (!own_target || !own_source || !is_on_link(p))
       return drop(p, counter_neighbour_spoofed);
     skb->mark = mark_workload;
     return TC_ACT_OK;

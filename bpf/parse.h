@@ -106,13 +106,17 @@ FAST int parse_icmp6(const struct icmp_header *icmp, struct packet *p)
   return parsed;
 }
 
+/*
+ * A frame may be longer than its packet. What lies behind the packet's end is not part of it, and the receiver does not read it: a header
+ * that reaches there would show us other flags than the receiver sees, who takes them from the next fragment.
+ */
 FAST int parse_transport(void *data, void *end, __u32 offset, struct packet *p)
 {
   void *header = data + offset;
   p->transport = offset;
   if (p->protocol == IPPROTO_TCP) {
     struct tcp_header *tcp = header;
-    if ((void *)(tcp + 1) > end || tcp->offset < 5 << 4)
+    if ((void *)(tcp + 1) > end || tcp->offset < 5 << 4 || offset + (tcp->offset >> 4) * 4 > p->payload)
       return counter_malformed;
     p->source_port = bpf_ntohs(tcp->ports.source);
     p->destination_port = bpf_ntohs(tcp->ports.destination);
@@ -124,7 +128,7 @@ FAST int parse_transport(void *data, void *end, __u32 offset, struct packet *p)
   }
   if (p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_SCTP) {
     struct port_pair *ports = header;
-    if (header + 8 > end)
+    if (header + 8 > end || offset + 8 > p->payload)
       return counter_malformed;
     p->source_port = bpf_ntohs(ports->source);
     p->destination_port = bpf_ntohs(ports->destination);
@@ -132,7 +136,7 @@ FAST int parse_transport(void *data, void *end, __u32 offset, struct packet *p)
   }
   if (p->protocol == (p->is_ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) {
     struct icmp_header *icmp = header;
-    if ((void *)(icmp + 1) > end)
+    if ((void *)(icmp + 1) > end || offset + 8 > p->payload)
       return counter_malformed;
     return p->is_ipv6 ? parse_icmp6(icmp, p) : parse_icmp4(icmp, p);
   }
