@@ -1,7 +1,17 @@
 /** Objects with another layout of maps: what the old ones held goes over by the names of fields, live connections included. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
 import { tmpdir } from 'node:os';
 import process from 'node:process';
 import { test } from 'node:test';
@@ -32,6 +42,8 @@ function withOldLayout(text: string): string {
 
 function buildOldObject(directory: string): void {
   const text = readFileSync(maps, 'utf8');
+  for (const header of ['limits.h', 'schema.h'])
+    copyFileSync(path.join(path.dirname(maps), header), `${directory}/${header}`);
   writeFileSync(`${directory}/maps.h`, withOldLayout(text));
   writeFileSync(
     `${directory}/old.bpf.c`,

@@ -100,7 +100,10 @@ function boot(kernel: string, initramfs: string, script: string, options: Debian
         '2',
       ],
       ...['-m', String(options.memoryMiB), '-kernel', kernel, '-initrd', initramfs, '-serial', 'stdio'],
-      ...['-append', `console=ttyS0 quiet panic=-1 mitigations=off bulkhead.command=${script}`],
+      ...[
+        '-append',
+        `console=ttyS0 quiet panic=-1 mitigations=off bulkhead.command=${script} bulkhead.checkout=${options.checkout}`,
+      ],
       ...['-virtfs', 'local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap'],
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
@@ -214,8 +217,12 @@ mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for module in virtio_pci 9pnet_virtio 9p overlay; do modprobe $module; done
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=524288,cache=loose root /new || exec poweroff -f
 command=$(sed -n 's/.*bulkhead.command=\\([^ ]*\\).*/\\1/p' /proc/cmdline)
+checkout=$(sed -n 's/.*bulkhead.checkout=\\([^ ]*\\).*/\\1/p' /proc/cmdline)
 cp /new$command /command
+mkdir /checkout; mount --bind /new$checkout /checkout
 for directory in tmp run var/tmp; do mount -t tmpfs tmpfs /new/$directory; done
+# The checkout may lie where a RAM disk is now.
+mkdir -p /new$checkout; mount --move /checkout /new$checkout
 for module in ${modulesWanted.join(' ')}; do modprobe $module; done
 mount -t tmpfs tmpfs /new/lib/modules && mkdir /new/lib/modules/$(uname -r) && cp -r /lib/modules/$(uname -r)/. /new/lib/modules/$(uname -r)
 mount --move /proc /new/proc; mount --move /sys /new/sys; mount --move /dev /new/dev
