@@ -8,7 +8,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
-import { type Credentials, newRequest } from '../../packages/agent/src/link/credentials.ts';
+import type { Credentials } from '../../packages/agent/src/link/credentials.ts';
+import { newRequest } from '../../packages/agent/src/link/certificate-request.ts';
 import { defaultLifetimes, openAuthority } from '../../packages/manager/src/hosts/authority.ts';
 import { runWorld, Violation } from './world.ts';
 
