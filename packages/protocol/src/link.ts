@@ -53,7 +53,7 @@ export type WorkloadReport = z.infer<typeof workloadReport>;
 
 export const flowParty = z.strictObject({
   /** Workload id, `host`, or null for an address outside. */
-  workload: z.string().nullable(),
+  workload: z.string().max(253).nullable(),
   identity: z.int().nonnegative(),
   address,
   port: z.int().min(0).max(65_535),
@@ -125,7 +125,7 @@ export const divergenceRecord = z.strictObject({
     'spoofing',
     'dropped-path',
   ]),
-  workload: z.string().nullable(),
+  workload: z.string().max(253).nullable(),
   believed: z.string().max(2048),
   observed: z.string().max(2048),
   evidence: z.string().max(4096),

@@ -45,7 +45,7 @@ export class FlowEncoder {
     const columns = emptyColumns(flows.length);
     const hostNumber = this.#text(host);
     for (let row = 0; row < flows.length; row += 1) {
-      const flow = flows[row]!;
+      const flow = attributable(host, flows[row]!);
       columns.host[row] = hostNumber;
       columns.source[row] = this.#end(flow.source);
       columns.destination[row] = this.#end(flow.destination);
@@ -61,7 +61,8 @@ export class FlowEncoder {
   }
 
   /** The record as listeners and searches show it. */
-  stored(host: string, flow: FlowRecord): StoredFlow {
+  stored(host: string, reported: FlowRecord): StoredFlow {
+    const flow = attributable(host, reported);
     return { ...flow, host, source: this.#party(flow.source), destination: this.#party(flow.destination) };
   }
 
@@ -101,6 +102,22 @@ export class FlowEncoder {
     });
     return number;
   }
+}
+
+/**
+ * A host sees the traffic of its own workloads and its own. What it says about two others is kept as what it saw, addresses, under its
+ * own name: it does not become part of what is known about those workloads, nor visible to whoever may see them.
+ */
+function attributable(host: string, flow: FlowRecord): FlowRecord {
+  const { source, destination } = flow;
+  if (source.workload === null && destination.workload === null) return flow;
+  if (isOf(host, source) || isOf(host, destination)) return flow;
+  return { ...flow, source: { ...source, workload: null }, destination: { ...destination, workload: null } };
+}
+
+function isOf(host: string, { workload }: Party): boolean {
+  if (workload === null) return false;
+  return workload === 'host' || (workload.startsWith(host) && workload[host.length] === '/');
 }
 
 function sameView(a: WorkloadView | null, b: WorkloadView | null): boolean {

@@ -252,3 +252,24 @@ test('a store that is closed says so', async () => {
   await assert.rejects(store.append('h1', { boot: 'b', number: 1, lost: 0 }, some(1)), /closed/);
   await assert.rejects(openStore(join(directory, 'no/such/place')), /does not open/);
 });
+
+test('a host that speaks of two other hosts’ workloads says nothing about them', async () => {
+  await using store = await openStore(newFile());
+  const seen: StoredFlow[] = [];
+  store.watch({ workload: 'h1/docker/1' }, null, (flows) => seen.push(...flows));
+  await store.append('h', { boot: 'b', number: 0, lost: 0 }, [flowNumber(1)]);
+  await store.append('h2', { boot: 'b', number: 0, lost: 0 }, [
+    flowNumber(1, { id: 'own', destination: { workload: 'h2/docker/x', identity: 300, address: '10.9.0.1', port: 1 } }),
+  ]);
+  assert.deepEqual(
+    (await all(store, { workload: 'h1/docker/1' })).map(({ id }) => id),
+    ['own'],
+  );
+  assert.deepEqual(
+    seen.map(({ id }) => id),
+    ['own'],
+  );
+  const [slander] = await all(store, { host: 'h' });
+  assert.deepEqual([slander?.source.workload, slander?.source.name, slander?.source.segments], [null, null, []]);
+  assert.equal(slander?.source.address, flowNumber(1).source.address);
+});

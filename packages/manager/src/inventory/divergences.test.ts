@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { openSqliteStreams } from '../store/sqlite-streams.ts';
 import { Presence } from '../hosts/presence.ts';
-import { Divergences } from './divergences.ts';
+import { Divergences, divergencesPerHostMax } from './divergences.ts';
 import type { DivergenceRecord, ReceiptMessage } from '@bulkhead/protocol';
 
 const record = (id: string, change: Partial<DivergenceRecord> = {}): DivergenceRecord => ({
@@ -93,6 +93,29 @@ test('receipts are there after a restart, and the oldest host bounds what is con
       [7, 5],
     );
     assert.equal(presence.of('h1').connectedSinceMs, null);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test('a host speaks of its own workloads, and crowds out nobody else’s evidence', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'bulkhead-divergences-'));
+  try {
+    await using streams = openSqliteStreams(join(directory, 'streams.sqlite'), () => 1);
+    const divergences = await Divergences.open(streams);
+    await divergences.append('h1', [record('evidence')]);
+    await divergences.append('h2', [record('slander', { workload: 'h1/docker/a' })]);
+    const flood = Array.from({ length: divergencesPerHostMax + 10 }, (_, index) =>
+      record(`f${index}`, { workload: 'h2/docker/b' }),
+    );
+    await divergences.append('h2', flood);
+    const all = { limit: divergencesPerHostMax + 20, scope: null };
+    const listed = divergences.list({}, all, () => true).items;
+    assert.equal(listed.filter(({ host }) => host === 'h2').length, divergencesPerHostMax);
+    assert.deepEqual(
+      listed.filter(({ workload }) => workload === 'h1/docker/a').map(({ host, id }) => [host, id]),
+      [['h1', 'evidence']],
+    );
   } finally {
     rmSync(directory, { recursive: true });
   }

@@ -3,8 +3,9 @@ import type { DivergenceRecord } from '@bulkhead/protocol';
 import type { Page, PageRequest, Streams } from '../services.ts';
 
 const stream = 'divergences';
-/** Most divergences in memory; resolved ones go first, then the longest unseen. */
+/** Most divergences in memory, in all and of one host; resolved ones go first, then the longest unseen. */
 const divergencesMax = 50_000;
+export const divergencesPerHostMax = 2_000;
 const recordsKept = 200_000;
 const readMax = 5000;
 
@@ -22,7 +23,8 @@ export interface DivergenceFilter {
 
 export class Divergences {
   readonly #streams: Streams;
-  readonly #byKey = new Map<string, HostDivergence>();
+  readonly #byHost = new Map<string, Map<string, HostDivergence>>();
+  #count = 0;
 
   private constructor(streams: Streams) {
     this.#streams = streams;
@@ -42,7 +44,11 @@ export class Divergences {
 
   /** Resolves when durable. The same record twice changes nothing. */
   async append(host: string, records: readonly DivergenceRecord[]): Promise<void> {
-    const stored = records.map((record): HostDivergence => ({ ...record, host }));
+    // A host shows what it sees of its own workloads: another's name in its mouth is no evidence against that one.
+    const stored = records.map((record): HostDivergence => {
+      const own = record.workload?.startsWith(`${host}/`) === true;
+      return { ...record, host, workload: own ? record.workload : null };
+    });
     const encoder = new TextEncoder();
     await this.#streams.append(
       stream,
@@ -58,7 +64,7 @@ export class Divergences {
     visible: (workload: string | null) => boolean,
   ): Page<HostDivergence> {
     const after = page.cursor === undefined ? null : parseCursor(page.cursor);
-    const matching = [...this.#byKey]
+    const matching = [...this.#all()]
       .filter(([, record]) => matches(record, filter) && visible(record.workload))
       .toSorted(([keyA, a], [keyB, b]) => b.lastMs - a.lastMs || (keyA < keyB ? -1 : 1))
       .filter(
@@ -74,19 +80,32 @@ export class Divergences {
 
   openCount(): number {
     let count = 0;
-    for (const record of this.#byKey.values()) if (!record.resolved) count += 1;
+    for (const [, record] of this.#all()) if (!record.resolved) count += 1;
     return count;
   }
 
   #keep(record: HostDivergence): void {
-    const key = `${record.host}/${record.id}`;
+    let ofHost = this.#byHost.get(record.host);
+    if (ofHost === undefined) this.#byHost.set(record.host, (ofHost = new Map()));
     // Re-inserted, so that the map's order is that of the last sighting.
-    this.#byKey.delete(key);
-    this.#byKey.set(key, record);
-    if (this.#byKey.size <= divergencesMax) return;
-    const resolved = this.#byKey.entries().find(([, other]) => other.resolved);
-    const oldest = resolved?.[0] ?? this.#byKey.keys().next().value;
-    if (oldest !== undefined) this.#byKey.delete(oldest);
+    if (!ofHost.delete(record.id)) this.#count += 1;
+    ofHost.set(record.id, record);
+    if (ofHost.size > divergencesPerHostMax) this.#forgetOne(ofHost);
+    else if (this.#count > divergencesMax) this.#forgetOne(this.#largest());
+  }
+
+  #forgetOne(ofHost: Map<string, HostDivergence>): void {
+    const resolved = ofHost.entries().find(([, other]) => other.resolved);
+    const oldest = resolved?.[0] ?? ofHost.keys().next().value;
+    if (oldest !== undefined && ofHost.delete(oldest)) this.#count -= 1;
+  }
+
+  #largest(): Map<string, HostDivergence> {
+    return [...this.#byHost.values()].reduce((most, other) => (other.size > most.size ? other : most));
+  }
+
+  *#all(): Generator<readonly [key: string, record: HostDivergence]> {
+    for (const [host, records] of this.#byHost) for (const [id, record] of records) yield [`${host}/${id}`, record];
   }
 }
 

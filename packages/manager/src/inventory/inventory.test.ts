@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { decodeAgentMessage, encodeAgentMessage } from '@bulkhead/protocol';
 import { apply, linkFixture, segment, workloadReport } from '../testing/link-fixture.ts';
+import { workloadsPerHostMax } from './inventory.ts';
 import type { WorkloadReport } from '@bulkhead/protocol';
 
 /** As it arrives: through a frame. */
@@ -68,4 +69,26 @@ test('an ungoverned workload is seen, and has no identity and no part in the des
   agent.send({ type: 'workloads', body: { full: true, set: adopted, removed: [] } });
   const later = await agent.next('desired', (body) => body.workloads.some((workload) => workload.name === 'c'));
   assert.notEqual(later.workloads.find((workload) => workload.name === 'c')?.identity, 0);
+});
+
+test('a host has room for so many workloads and no more, and others have theirs', async () => {
+  await using fixture = await linkFixture();
+  await fixture.enrol('h1');
+  await fixture.enrol('h2');
+  const { inventory, committer } = fixture.core;
+  const some = (host: string, from: number, count: number) =>
+    Array.from({ length: count }, (_, index) => workloadReport(`${host}/docker/${from + index}`));
+  await inventory.report('h1', { full: true, set: some('h1', 0, workloadsPerHostMax - 1), removed: [] });
+  const problems = await inventory.report('h1', {
+    full: false,
+    set: some('h1', workloadsPerHostMax - 1, 3),
+    removed: [],
+  });
+  assert.equal(committer.state.inventory.workloadsByHost.get('h1')?.size, workloadsPerHostMax);
+  assert.equal(problems.length, 2);
+  assert.match(problems[0]!, /more than \d+ workloads/);
+  const swapped = { full: false, set: some('h1', workloadsPerHostMax, 1), removed: ['h1/docker/0'] };
+  assert.deepEqual(await inventory.report('h1', swapped), [], 'one goes, one comes');
+  assert.deepEqual(await inventory.report('h1', { full: false, set: some('h1', 7, 1), removed: [] }), []);
+  assert.deepEqual(await inventory.report('h2', { full: true, set: some('h2', 0, 3), removed: [] }), []);
 });

@@ -13,6 +13,8 @@ import type { InventoryView, WorkloadView } from '../services.ts';
 export const identityGraceMs = 10 * 60_000;
 /** Most identities released in one batch. */
 const releaseMax = 10_000;
+/** Most workloads of one host. More are not taken, and so stay denied: no host fills the inventory of all. */
+export const workloadsPerHostMax = 10_000;
 
 /** What the inventory needs to know of policy. */
 export interface PolicyReader {
@@ -99,12 +101,18 @@ export class Inventory implements InventoryView {
       return { commands: [], result: [`host ${host} is not enrolled`] };
     const problems: string[] = [];
     const accepted: Omit<InventoryEntry, 'identity'>[] = [];
+    const removed = this.#removedBy(state, host, report, problems);
+    const held = new Set(state.inventory.workloadsByHost.get(host)).difference(new Set(removed));
     for (const workload of report.set) {
       const judged = judgeReport(enrolled, workload, state.inventory, this.#policy.labelFault);
       if (judged.kind === 'foreign') problems.push(judged.why);
-      else accepted.push({ report: workload, host, ...judged.accepted });
+      else if (!held.has(workload.workload) && held.size >= workloadsPerHostMax) {
+        problems.push(`workload ${workload.workload}: host ${host} has more than ${workloadsPerHostMax} workloads`);
+      } else {
+        held.add(workload.workload);
+        accepted.push({ host, ...judged.accepted });
+      }
     }
-    const removed = this.#removedBy(state, host, report, problems);
     const governed = accepted.filter((entry) => entry.report.governance !== 'ungoverned');
     const plan = planIdentities(
       state.inventory,

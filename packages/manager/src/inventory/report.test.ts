@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { labelKeyFault, labelValueFault } from '@bulkhead/policy';
 import { emptyInventory, setWorkload } from './inventory-state.ts';
 import { claimedAddress } from './addresses.ts';
-import { judgeReport, labelsMax } from './report.ts';
+import { judgeReport, labelsMax, problemsMax } from './report.ts';
 import { workloadReport } from '../testing/link-fixture.ts';
 import type { WorkloadReport } from '@bulkhead/protocol';
 
@@ -106,4 +106,24 @@ test('a host asserts the labels that it may, and no other’s workload', () => {
   for (const workload of ['h2/docker/x', 'h1', 'h11/docker/x', '/h1/x']) {
     assert.equal(judgeReport(host, workloadReport(workload), emptyInventory(), fault).kind, 'foreign', workload);
   }
+});
+
+test('what a host reports takes bounded room, however much it says', () => {
+  const labels = Object.fromEntries(Array.from({ length: 5000 }, (_, index) => [`not a key ${index}`, 'x']));
+  const endpoints = Array.from({ length: 32 }, (_, index) => ({
+    endpoint: `e${index}`,
+    network: 'n',
+    mac: '02:00:00:00:00:01',
+    addresses: Array.from({ length: 16 }, () => 'no address'),
+  }));
+  const judged = judgeReport(
+    { host: 'h1', labelsAllowed: null, addressesAllowed: null },
+    workloadReport('h1/docker/a', { labels, endpoints }),
+    emptyInventory(),
+    () => 'no label',
+  );
+  assert.ok(judged.kind === 'accepted');
+  assert.equal(Object.keys(judged.accepted.report.labels).length, labelsMax);
+  assert.equal(judged.accepted.problems.length, problemsMax + 1);
+  assert.match(judged.accepted.problems.at(-1)!, /and \d+ more/);
 });

@@ -8,6 +8,8 @@ import type { HostEntry } from '../hosts/hosts-state.ts';
 import type { InventoryState } from './inventory-state.ts';
 
 export interface AcceptedReport {
+  /** As it is kept: with no more claims than were looked at. */
+  readonly report: WorkloadReport;
   readonly labels: Labels;
   readonly addresses: readonly string[];
   readonly problems: readonly string[];
@@ -20,6 +22,8 @@ export type Judged =
 
 /** Most labels of one workload. More are refused, so that no workload can fill the inventory. */
 export const labelsMax = 128;
+/** Problems of one workload that are told; of the others, how many there are. */
+export const problemsMax = 50;
 
 /** `labelFault` says what is wrong with a key and value as labels, null when nothing is. */
 export function judgeReport(
@@ -33,7 +37,8 @@ export function judgeReport(
   }
   const problems: string[] = [];
   const labels: Record<string, string> = {};
-  for (const [key, value] of Object.entries(report.labels).slice(0, labelsMax)) {
+  const claims = Object.entries(report.labels).slice(0, labelsMax);
+  for (const [key, value] of claims) {
     const fault = claimFault(key, value, host.labelsAllowed) ?? labelFault(key, value);
     if (fault === null) labels[key] = value;
     else problems.push(`label ${key}: ${fault}`);
@@ -55,7 +60,14 @@ export function judgeReport(
     if (foreign) problems.push(`address ${address}: held by ${holder}`);
     else addresses.push(address);
   }
-  return { kind: 'accepted', accepted: { labels: { ...labels, ...facts(host.host, report) }, addresses, problems } };
+  const kept = excess > 0 ? { ...report, labels: Object.fromEntries(claims) } : report;
+  const known = { ...labels, ...facts(host.host, report) };
+  return { kind: 'accepted', accepted: { report: kept, labels: known, addresses, problems: bounded(problems) } };
+}
+
+function bounded(problems: readonly string[]): readonly string[] {
+  const more = problems.length - problemsMax;
+  return more <= 0 ? problems : [...problems.slice(0, problemsMax), `and ${more} more`];
 }
 
 /** Facts come from what was measured, and always win over claims. */

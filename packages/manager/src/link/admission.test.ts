@@ -9,6 +9,7 @@ import { managerServerName } from '@bulkhead/protocol';
 import { openAuthority } from '../hosts/authority.ts';
 import { makeAgentKeys } from '../testing/agent-client.ts';
 import { apply, linkFixture, segment, workloadReport } from '../testing/link-fixture.ts';
+import { connectionsPerHostMax } from './server.ts';
 import type { TLSSocket } from 'node:tls';
 
 test('a host speaks only for itself', async () => {
@@ -187,3 +188,19 @@ async function upgrade(socket: TLSSocket): Promise<string> {
   socket.destroy();
   return answer.toString();
 }
+
+test('a host that connects again and again takes no more than its share of connections', async () => {
+  await using fixture = await linkFixture();
+  const credentials = await fixture.enrol('h1');
+  const others = await fixture.enrol('h2');
+  const agents = [];
+  for (let i = 0; i < connectionsPerHostMax + 2; i += 1) agents.push(await fixture.connect(credentials));
+  await using newest = agents.at(-1)!;
+  for (const agent of agents.slice(0, 3)) await agent.untilClosed();
+  newest.hello('h1');
+  await newest.next('desired');
+  await using other = await fixture.connect(others);
+  other.hello('h2');
+  await other.next('desired');
+  await Promise.all(agents.slice(0, -1).map((agent) => agent[Symbol.asyncDispose]()));
+});

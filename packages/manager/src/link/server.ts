@@ -21,8 +21,11 @@ import type { Unsubscribe } from '../services.ts';
 
 /** Most connections at once, of whatever state. */
 export const connectionsMax = 20_000;
-/** How long a TLS handshake may take. */
+/** Most connections of one host: its present one, and those that it left behind without a word. The oldest goes. */
+export const connectionsPerHostMax = 4;
+/** How long a TLS handshake may take, and the request that makes a WebSocket of it. */
 const handshakeTimeoutMs = 20_000;
+const upgradeTimeoutMs = 10_000;
 /** How long connections may take to say goodbye when the manager ends. */
 const closeTimeoutMs = 2000;
 
@@ -63,6 +66,9 @@ export class LinkServer implements AsyncDisposable {
       rejectUnauthorized: true,
       minVersion: 'TLSv1.3',
       handshakeTimeout: handshakeTimeoutMs,
+      headersTimeout: upgradeTimeoutMs,
+      requestTimeout: upgradeTimeoutMs,
+      connectionsCheckingInterval: upgradeTimeoutMs / 2,
     });
     this.#server.maxConnections = connectionsMax;
     this.#server.on('upgrade', (request, socket, head) => this.#onUpgrade(request, socket, head));
@@ -142,6 +148,9 @@ export class LinkServer implements AsyncDisposable {
         onClose: (closed) => this.#onClose(closed),
       });
       this.#all.add(connection);
+      // In the order in which they came. The one that is ready stays: a stranger to it must not end it by knocking.
+      const unready = [...this.#all].filter((other) => other.host === connection.host && !other.ready);
+      for (const other of unready.slice(0, 1 - connectionsPerHostMax)) other.cut();
     });
   }
 
