@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createPublicKey, verify } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -171,4 +171,17 @@ test('options: flags before environment before file, and faults by their place',
   ];
   for (const [read, message] of faults)
     assert.throws(read, (error) => error instanceof OptionError && message.test(error.message));
+});
+
+test('in a directory that everybody may enter, nobody else reads anything but the certificate', { timeout: 60_000 }, async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'bulkhead-main-'));
+  chmodSync(directory, 0o755);
+  const running = await start(directory);
+  try {
+    const open = readdirSync(directory).filter((name) => (statSync(join(directory, name)).mode & 0o077) !== 0);
+    assert.deepEqual(open, ['ca.pem']);
+  } finally {
+    running.child.kill('SIGKILL');
+    rmSync(directory, { recursive: true, force: true });
+  }
 });

@@ -39,6 +39,8 @@ async function main(): Promise<void> {
     process.stdout.write(help);
     return;
   }
+  // The stores hold who talks to whom: in a directory that somebody made readable for all, they are still nobody else's.
+  process.umask(0o077);
   const file = values.config === undefined ? null : readFileSync(values.config, 'utf8');
   const options = readOptions(values, process.env, file);
   const logger = pino({ level: options.logLevel }, pino.destination({ dest: 2, sync: false }));

@@ -2,8 +2,8 @@
  * What an author whose scope is a list of segments may write: policies that speak only for workloads of those segments. Segments and
  * tiers are for authors without a scope, since a selector or a position reaches beyond any segment.
  */
+import { rulePeers } from '@bulkhead/policy';
 import type { Document, PeerDocument, PolicySet, Problem } from '@bulkhead/policy';
-import { peersOf } from './label-keys.ts';
 
 /** A scoped author's policies come no earlier than this tier, so that those of platform and security stay above them. */
 const earliestTier = 'application';
@@ -50,8 +50,8 @@ function documentProblems(document: Document, scope: ReadonlySet<string>, set: P
   }
   document.spec.rules.forEach((rule, index) => {
     const ends = [
-      { field: 'from', peers: peersOf(rule.from), speaks: rule.applies !== 'ingress' },
-      { field: 'to', peers: peersOf(rule.to), speaks: rule.applies !== 'egress' },
+      { field: 'from', peers: rulePeers(rule.from), speaks: rule.applies !== 'ingress' },
+      { field: 'to', peers: rulePeers(rule.to), speaks: rule.applies !== 'egress' },
     ];
     for (const { field, peers, speaks } of ends) {
       if (!speaks || endIsWithin(peers, scope)) continue;
@@ -85,7 +85,7 @@ export function documentVisible(scope: readonly string[] | null, document: Docum
     case 'Policy':
       return document.spec.rules.some((rule) =>
         [rule.from, rule.to].some((end) => {
-          const peers = peersOf(end);
+          const peers = rulePeers(end);
           return (
             peers.length === 0 ||
             peers.some(

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fchmodSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 /** Writes a file that only its owner reads, whole or not at all: temporary name, sync, rename, sync of the directory. */
@@ -6,6 +6,8 @@ export function writeSecretFile(path: string, content: string, mode = 0o600): vo
   const temporary = `${path}.new`;
   const file = openSync(temporary, 'w', mode);
   try {
+    // Whatever the umask, and whatever mode a file left over by a crash has.
+    fchmodSync(file, mode);
     writeSync(file, content);
     fsyncSync(file);
   } finally {
