@@ -12,6 +12,7 @@ export type {
 } from './documents/document.ts';
 export { documentKey } from './documents/document.ts';
 export { canonicalDocument, canonicalText } from './documents/canonical.ts';
+export { documentLabelKeys, rulePeers } from './documents/label-keys.ts';
 export { documentJsonSchema } from './documents/json-schema.ts';
 export { labelKeyFault, labelValueFault, nearestName } from './documents/names.ts';
 export { type DocumentSource, parseDocument, type ParsedDocument } from './documents/parse.ts';
