@@ -6,6 +6,7 @@
 #include "from_punt.h"
 #include "from_uplink.h"
 #include "from_overlay.h"
+#include "closed.h"
 #include "sweep.h"
 
 char _license[] SEC("license") = "GPL";

@@ -129,12 +129,14 @@ export function btfOf(id: number, close: (fd: number) => void): Uint8Array {
   }
 }
 
-/** Attaches a program through tcx. Returns the link's descriptor, or minus errno. */
-export function createTcxLink(programFd: number, ifindex: number, type: number): number {
+const beforeAllOthers = 1 << 3;
+/** Attaches a program through tcx, before or after those that are there. Returns the link's descriptor, or minus errno. */
+export function createTcxLink(programFd: number, ifindex: number, type: number, first: boolean): number {
   const attributes = Buffer.alloc(64);
   attributes.writeUInt32LE(programFd, 0);
   attributes.writeUInt32LE(ifindex, 4);
   attributes.writeUInt32LE(type, 8);
+  attributes.writeUInt32LE(first ? beforeAllOthers : 0, 12);
   return bpf(command.linkCreate, attributes);
 }
 

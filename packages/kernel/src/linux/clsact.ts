@@ -4,11 +4,17 @@
  */
 import { KernelError } from '../port.ts';
 import { runToolSync, toolError } from './command.ts';
-import { directions, hookPrograms, hooks, type Place } from './hooks.ts';
+import { directions, hooks, placesOf, programOf, type Direction, type Place } from './hooks.ts';
 import type { Attachments } from './tcx.ts';
 
-const preference = '1';
-const handle = '0xb1';
+/** Of the first program, and of those behind it. Filters with a lower preference run first; the first ends a packet's way. */
+const preferences = { first: '1', behind: '2' } as const;
+/** What is behind has one name for all hooks, so its handle tells the hook. */
+const handles = { first: '0xb1', workload: '0xb2', punt: '0xb3', uplink: '0xb4', overlay: '0xb5' } as const;
+const filterWords = (place: Place): readonly string[] => [
+  ...['pref', place.behind ? preferences.behind : preferences.first],
+  ...['handle', place.behind ? handles[place.hook] : handles.first],
+];
 
 interface TcFilter {
   readonly kind?: string;
@@ -45,6 +51,18 @@ function keptName(program: string): string {
   return program.slice(0, 15);
 }
 
+function placeOfFilter(filter: TcFilter, ifindex: number, direction: Direction): Place | undefined {
+  const { handle, prog } = filter.options ?? {};
+  return hooks
+    .flatMap((hook) => placesOf(ifindex, hook))
+    .find(
+      (place) =>
+        place.direction === direction &&
+        filterWords(place).at(-1) === handle &&
+        keptName(programOf(place)) === prog?.name,
+    );
+}
+
 export class ClsactFilters implements Attachments {
   /** Where the program with this name is pinned now. */
   readonly #pinOf: (program: string) => string;
@@ -60,7 +78,7 @@ export class ClsactFilters implements Attachments {
       const error = toolError(operation, discipline.complaint);
       if (error.code !== 'EEXIST') throw error;
     }
-    const filter = ['filter', 'replace', 'dev', device, place.direction, 'pref', preference, 'handle', handle];
+    const filter = ['filter', 'replace', 'dev', device, place.direction, ...filterWords(place)];
     tc(operation, filter.concat(['bpf', 'direct-action', 'pinned', this.#pinOf(program)]));
   }
 
@@ -68,7 +86,7 @@ export class ClsactFilters implements Attachments {
     const operation = `detach ${place.hook} from interface ${place.ifindex}`;
     try {
       const device = this.#nameOf(place.ifindex);
-      tc(operation, ['filter', 'delete', 'dev', device, place.direction, 'pref', preference, 'handle', handle, 'bpf']);
+      tc(operation, ['filter', 'delete', 'dev', device, place.direction, ...filterWords(place), 'bpf']);
     } catch (error) {
       if (!(error instanceof KernelError) || !['ENODEV', 'ENOENT', 'EINVAL'].includes(error.code)) throw error;
     }
@@ -82,11 +100,9 @@ export class ClsactFilters implements Attachments {
       for (const direction of directions) {
         const text = filtersOf(dev, direction);
         for (const filter of JSON.parse(text === '' ? '[]' : text) as TcFilter[]) {
-          const name = filter.options?.prog?.name;
-          const hook = hooks.find((candidate) => keptName(hookPrograms[candidate][direction] ?? '') === name);
           const ifindex = indexes.get(dev);
-          if (filter.options?.handle !== handle || hook === undefined || ifindex === undefined) continue;
-          found.push({ place: { hook, ifindex, direction }, programId: filter.options.prog?.id ?? 0 });
+          const place = ifindex === undefined ? undefined : placeOfFilter(filter, ifindex, direction);
+          if (place !== undefined) found.push({ place, programId: filter.options?.prog?.id ?? 0 });
         }
       }
     }

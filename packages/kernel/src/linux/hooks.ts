@@ -12,6 +12,13 @@ export const hookPrograms: Readonly<Record<Hook, Readonly<Partial<Record<Directi
   overlay: { ingress: 'from_overlay' },
   punt: { ingress: 'from_punt' },
 };
+/**
+ * Where nothing may go on that no program of ours has seen, a second program stands behind the first and drops. The first ends every
+ * packet's way through the hook, so the second sees none, until somebody detaches the first.
+ */
+export const closedProgram = 'closed';
+const closedHooks: ReadonlySet<Hook> = new Set<Hook>(['workload', 'punt']);
+
 export const hooks = Object.keys(hookPrograms) as readonly Hook[];
 
 export const tcxType: Readonly<Record<Direction, number>> = {
@@ -24,14 +31,29 @@ export interface Place {
   readonly hook: Hook;
   readonly ifindex: number;
   readonly direction: Direction;
+  /** The first program, or the one behind it. */
+  readonly behind: boolean;
 }
+
+/** Every place of a hook; those behind come first, so that there is no moment without them. */
+export function placesOf(ifindex: number, hook: Hook): readonly Place[] {
+  const used = directions.filter((direction) => hookPrograms[hook][direction] !== undefined);
+  return (closedHooks.has(hook) ? [true, false] : [false]).flatMap((behind) =>
+    used.map((direction) => ({ hook, ifindex, direction, behind })),
+  );
+}
+
+export function programOf(place: Place): string {
+  return place.behind ? closedProgram : hookPrograms[place.hook][place.direction]!;
+}
+
 export function placeName(place: Place): string {
-  return `${place.hook}-${place.ifindex}-${place.direction}`;
+  return `${place.hook}-${place.ifindex}-${place.direction}${place.behind ? '-behind' : ''}`;
 }
 export function placeOf(name: string): Place | null {
-  const match = /^([a-z]+)-(\d+)-(ingress|egress)$/.exec(name);
+  const match = /^([a-z]+)-(\d+)-(ingress|egress)(-behind)?$/.exec(name);
   const hook = hooks.find((candidate) => candidate === match?.[1]);
   const direction = directions.find((candidate) => candidate === match?.[3]);
   if (match === null || hook === undefined || direction === undefined) return null;
-  return { hook, ifindex: Number(match[2]), direction };
+  return { hook, ifindex: Number(match[2]), direction, behind: match[4] !== undefined };
 }

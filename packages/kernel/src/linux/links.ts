@@ -2,7 +2,7 @@
 import { KernelError, type Hook, type Links } from '../port.ts';
 import { tcxSupported } from './bpf.ts';
 import { ClsactFilters } from './clsact.ts';
-import { directions, hookPrograms, type Place } from './hooks.ts';
+import { placesOf, programOf, type Place } from './hooks.ts';
 import type { Pins } from './pins.ts';
 import { TcxLinks, type Attachments } from './tcx.ts';
 
@@ -30,18 +30,22 @@ export class LinuxLinks implements Links {
   }
 
   detach(ifindex: number, hook: Hook): void {
-    for (const place of placesOf(ifindex, hook)) this.#attachments.detach(place);
+    for (const place of placesOf(ifindex, hook).toReversed()) this.#attachments.detach(place);
   }
 
-  /** Complete attachments only: a hook that lost one of its directions is not attached. */
+  /** Complete attachments only: a hook that lost one of its directions, or what stands behind them, is not attached. */
   attached(): readonly { readonly ifindex: number; readonly hook: Hook }[] {
     const places = this.#attachments.list().map((entry) => entry.place);
     return places
-      .filter((place) => place.direction === 'ingress')
+      .filter((place) => place.direction === 'ingress' && !place.behind)
       .filter(({ hook, ifindex }) =>
         placesOf(ifindex, hook).every((wanted) =>
           places.some(
-            (place) => place.hook === hook && place.ifindex === ifindex && place.direction === wanted.direction,
+            (place) =>
+              place.hook === hook &&
+              place.ifindex === ifindex &&
+              place.direction === wanted.direction &&
+              place.behind === wanted.behind,
           ),
         ),
       )
@@ -61,15 +65,9 @@ export class LinuxLinks implements Links {
   }
 
   #put(place: Place): void {
-    const name = hookPrograms[place.hook][place.direction]!;
+    const name = programOf(place);
     const fd = this.#programs.fd(name);
     if (fd === undefined) throw new KernelError(`attach ${name}`, 'ENOENT', { detail: 'the program is not loaded' });
     this.#attachments.attach(place, name, fd);
   }
-}
-
-function placesOf(ifindex: number, hook: Hook): readonly Place[] {
-  return directions
-    .filter((direction) => hookPrograms[hook][direction] !== undefined)
-    .map((direction) => ({ hook, ifindex, direction }));
 }

@@ -19,6 +19,9 @@ interface IpInterface {
   readonly addr_info?: readonly { readonly local?: string; readonly prefixlen?: number }[];
 }
 
+/** Behind every other route of the same network. */
+const lastMetric = String(2 ** 32 - 1);
+
 /** Turns the tool's list into ours; names of other interfaces become their numbers. */
 export function interfacesOf(listed: readonly IpInterface[]): InterfaceInfo[] {
   const indexes = new Map(listed.map((entry) => [entry.ifname, entry.ifindex]));
@@ -101,6 +104,12 @@ export class LinuxRoutes implements Routes {
   }
   async removeRoute(cidr: string, name: string): Promise<void> {
     await unless(['ESRCH', 'ENODEV'], this.#ip.run('route', 'delete', cidr, 'dev', name));
+  }
+  async setUnreachable(cidr: string): Promise<void> {
+    await this.#ip.run('route', 'replace', 'unreachable', cidr, 'metric', lastMetric);
+  }
+  async removeUnreachable(cidr: string): Promise<void> {
+    await unless(['ESRCH'], this.#ip.run('route', 'delete', 'unreachable', cidr, 'metric', lastMetric));
   }
   async setAddress(name: string, cidr: string): Promise<void> {
     // Addresses of gateways are ours alone: detection of duplicates would only delay their first use.

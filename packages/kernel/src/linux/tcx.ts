@@ -42,7 +42,7 @@ export class TcxLinks implements Attachments {
       if (kept) return;
       unlinkSync(path);
     }
-    const made = createTcxLink(programFd, place.ifindex, tcxType[place.direction]);
+    const made = createTcxLink(programFd, place.ifindex, tcxType[place.direction], !place.behind);
     if (made < 0) throw failure(`attach ${program} to interface ${place.ifindex}`, -made);
     withFd(made, (fd) => pin(fd, path));
   }
