@@ -173,15 +173,19 @@ test('options: flags before environment before file, and faults by their place',
     assert.throws(read, (error) => error instanceof OptionError && message.test(error.message));
 });
 
-test('in a directory that everybody may enter, nobody else reads anything but the certificate', { timeout: 60_000 }, async () => {
-  const directory = mkdtempSync(join(tmpdir(), 'bulkhead-main-'));
-  chmodSync(directory, 0o755);
-  const running = await start(directory);
-  try {
-    const open = readdirSync(directory).filter((name) => (statSync(join(directory, name)).mode & 0o077) !== 0);
-    assert.deepEqual(open, ['ca.pem']);
-  } finally {
-    running.child.kill('SIGKILL');
-    rmSync(directory, { recursive: true, force: true });
-  }
-});
+test(
+  'in a directory that everybody may enter, nobody else reads anything but the certificate',
+  { timeout: 60_000 },
+  async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'bulkhead-main-'));
+    chmodSync(directory, 0o755);
+    const running = await start(directory);
+    try {
+      const open = readdirSync(directory).filter((name) => (statSync(join(directory, name)).mode & 0o077) !== 0);
+      assert.deepEqual(open, ['ca.pem']);
+    } finally {
+      running.child.kill('SIGKILL');
+      rmSync(directory, { recursive: true, force: true });
+    }
+  },
+);
