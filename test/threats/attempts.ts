@@ -21,10 +21,10 @@ Promise.all(targets.map(({ address, port, localAddress }) => new Promise((resolv
   setTimeout(() => end('timeout'), timeoutMs);
 }))).then((outcomes) => { process.stdout.write(JSON.stringify(outcomes)); process.exit(0); });`;
 
-/** What came of each target, in their order. */
+/** What came of each target, in their order; from a workload, or the host itself (null). */
 export async function attempts(
   host: GovernedHost,
-  from: string,
+  from: string | null,
   targets: readonly Target[],
   timeoutMs = 700,
 ): Promise<readonly Attempt[]> {

@@ -249,6 +249,8 @@ class RunningAgent implements Agent {
   /** Addresses of the machine itself. A failure leaves those that were known. */
   async #readInterfaces(): Promise<void> {
     try {
+      // Idempotent: somebody may have detached it.
+      this.#options.kernel.links.attach(this.#device.ifindex, 'punt');
       const interfaces = await this.#options.kernel.routes.interfaces();
       const addresses = interfaces.flatMap((each) => each.addresses.map((address) => address.split('/')[0]!));
       this.#core.setInterfaceAddresses(new Set(addresses));
