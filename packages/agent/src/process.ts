@@ -70,7 +70,9 @@ async function main(): Promise<void> {
   if (!host.success)
     throw new OptionError(`--host ${values.host}: ${host.error.issues[0]?.message ?? 'is no host name'}`);
   const enrolAt = addressOf('--enrol', values.enrol);
-  const log = pino({ level: levelOf(values.log) }, pino.destination({ dest: 2, sync: false }));
+  // An error under `error` is told with message, stack and causes: by itself JSON makes nothing of one.
+  const serializers = { error: pino.stdSerializers.errWithCause };
+  const log = pino({ level: levelOf(values.log), serializers }, pino.destination({ dest: 2, sync: false }));
   const kernel = openLinuxKernel({
     pinRoot: values.bpffs,
     puntName: values.punt,

@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
-import { pino } from 'pino';
+import { destination } from 'pino';
+import { createLogger } from './logger.ts';
 import { startManager } from './start.ts';
 import { OptionError, readOptions } from './options.ts';
 import { StoreError } from './store/ledger.ts';
@@ -43,7 +44,7 @@ async function main(): Promise<void> {
   process.umask(0o077);
   const file = values.config === undefined ? null : readFileSync(values.config, 'utf8');
   const options = readOptions(values, process.env, file);
-  const logger = pino({ level: options.logLevel }, pino.destination({ dest: 2, sync: false }));
+  const logger = createLogger(options.logLevel, destination({ dest: 2, sync: false }));
   const socketPath = options.socket === 'default' ? join(options.dataDirectory, 'api.sock') : options.socket;
   const manager = await startManager({ ...options, socketPath, logger });
   const stop = (signal: string) => {
