@@ -49,6 +49,8 @@ export interface Engine extends AsyncDisposable {
 
 const readyMsDefault = 30_000;
 const pollMs = 25;
+/** How long a killed dockerd's containerd may take to end. */
+const containerdEndMs = 10_000;
 const pingMs = 2_000;
 const namePattern = /^[a-z0-9-]{1,20}$/;
 
@@ -260,6 +262,19 @@ class PrivateEngine implements Engine {
     process.kill(this.#pid, options.hard === true ? 'SIGKILL' : 'SIGTERM');
     this.#child?.ref();
     await this.#exited;
+    if (options.hard === true) await this.#forgetContainerd();
+  }
+
+  /**
+   * Its containerd dies with a killed dockerd, a moment later. Who is started meanwhile, or finds the number in its file in use (also by
+   * a process that nobody has buried yet), waits 15 s for it in vain.
+   */
+  async #forgetContainerd(): Promise<void> {
+    const file = join(this.directory, 'exec', 'containerd', 'containerd.pid');
+    const pid = Number(await readFile(file, 'utf8').catch(() => '0'));
+    const deadline = Date.now() + containerdEndMs;
+    while (pid > 0 && Date.now() < deadline && (await isRunning(pid))) await delay(pollMs);
+    await rm(file, { force: true });
   }
 
   async stop(): Promise<void> {
@@ -274,6 +289,12 @@ class PrivateEngine implements Engine {
     const text = await readFile(this.logFile, 'utf8').catch(() => '');
     return text.split('\n').slice(-20).join('\n');
   }
+}
+
+/** False also for a process that has ended and whose parent has not asked for it yet. */
+async function isRunning(pid: number): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+  return stat !== '' && !/\) [ZX] /.test(stat);
 }
 
 function answers(socket: string): Promise<boolean> {
