@@ -26,6 +26,7 @@ for each in web:web:10.224.0.11 desk:trading-desk:10.224.0.12; do
   ip netns add $name
   try "attach-$name" "$BULKHEAD" attach $name --netns /run/netns/$name -l app=$app --ip $address
   nsenter --net=/run/netns/$name busybox nc -ll -p 8080 -e /bin/true &
+  for attempt in {1..200}; do nsenter --net=/run/netns/$name ss -Hltn 'sport = :8080' | grep -q . && break; sleep 0.05; done
 done
 # The manager tells the identity of each a moment later; until then its packets are held, so connect() itself waits.
 try allowed connects web 10.224.0.12
