@@ -1,4 +1,4 @@
-/** How a command ends: the codes are part of the interface, documented in the README and in `bulkhead help exit-codes`. */
+/** How a command ends: the codes are part of the interface, `bulkhead --help` tells them. */
 export const exitCodes = {
   ok: 0,
   /** Anything that has no code of its own; with `diff --exit-code`: there are differences. */

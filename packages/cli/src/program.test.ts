@@ -13,6 +13,7 @@ function recorder(): { readonly shell: Shell; readonly out: string[]; readonly e
       out: (line) => out.push(line),
       err: (line) => err.push(line),
       ...{ paint: plain, errPaint: plain, width: undefined, height: undefined, interactive: false },
+      clear: () => undefined,
       progress: () => ({ update: () => undefined, end: () => undefined }),
     },
     environment: { BULKHEAD_CONFIG: '/nowhere/config' },
@@ -69,6 +70,7 @@ describe('a wrong command line', () => {
     ['attach', 'a'],
     ['delete', 'policy'],
     ['delete', 'workload', 'a'],
+    ['delete', 'policy', 'a', '-f', 'x.yaml'],
     ['explain', '--from', 'a=b,=', '--to', 'c'],
     ['status', '-o', 'xml'],
     ['status', '--server', 'http://plain'],
@@ -87,6 +89,14 @@ describe('a wrong command line', () => {
     const { shell, err } = recorder();
     await runProgram(['aply'], shell);
     assert.match(err.join('\n'), /apply/);
+    await runProgram(['get', 'polices'], shell);
+    assert.match(err.join('\n'), /Did you mean policies\?/);
+  });
+
+  test('the version is told', async () => {
+    const { shell, out } = recorder();
+    assert.equal(await runProgram(['--version'], shell), 0);
+    assert.match(out.join('\n'), /^\d+\.\d+\.\d+$/);
   });
 
   test('help says the exit codes', async () => {

@@ -1,5 +1,6 @@
 /** The tree of commands, and how a command line becomes an exit code. */
 import { Command, CommanderError } from 'commander';
+import packageFile from '../package.json' with { type: 'json' };
 import { registerAttach } from './commands/attach.ts';
 import { registerAudit } from './commands/audit.ts';
 import { registerCompletion } from './commands/completion.ts';
@@ -19,6 +20,8 @@ import { CommandFailure, describeError, exitCodes } from './exit.ts';
 import { agentMain, managerMain } from './local/paths.ts';
 import { runInstead } from './local/run-instead.ts';
 import type { Registration, Shell } from './shell.ts';
+
+const version: string = packageFile.version;
 
 const exitHelp = `
 Exit codes:
@@ -49,7 +52,7 @@ const registrations: readonly Registration[] = [
 export function createProgram(shell: Shell): Command {
   const program = new Command('bulkhead')
     .description('Compartments for containers and virtual machines: a firewall below them, and a manager that is asked')
-
+    .version(version, '-V, --version', 'the version of this command')
     .showHelpAfterError('(--help shows how it is used)')
     .showSuggestionAfterError(true)
     .configureHelp({ sortSubcommands: false, showGlobalOptions: true })

@@ -149,11 +149,12 @@ function registerDelete(program: Command, shell: Shell): void {
     .option(...waitFlag)
     .action(
       async (kind: string | undefined, name: string | undefined, options: Partial<ApplyOptions>, self: Command) => {
-        const removed =
-          options.file === undefined ? [named(kind, name)] : (await readDocuments(options.file)).map(keyOf);
-        const { api } = await connect(self, shell);
+        if (options.file !== undefined && kind !== undefined)
+          throw new CommandFailure('usage', 'say what to remove by name or by file, not both');
         const dryRun = options.dryRun === true;
-        const applied = valueOf(await api.applyDocuments({ query: { dryRun }, body: { removed } }));
+        const remove = await removalOf(options.file, kind, name);
+        const { api } = await connect(self, shell);
+        const applied = valueOf(await remove(api, dryRun));
         printValue(shell.terminal, outputFormatOf(self), applied, () => changeLines(applied.changes, shell));
         tellRevision(shell, applied);
         if (options.wait !== undefined && !dryRun) await waitForReceipts(api, shell, applied.revision, options.wait);
@@ -163,6 +164,22 @@ function registerDelete(program: Command, shell: Shell): void {
     ['bulkhead delete policy orders', 'one document'],
     ['bulkhead delete -f policy/', 'everything that the files name, as one change'],
   ]);
+}
+
+type Removal = (api: ApiClient, dryRun: boolean) => ReturnType<ApiClient['applyDocuments']>;
+
+/** One document by its own route, which knows "not found" from "refused"; those of files as one change. */
+async function removalOf(
+  files: readonly string[] | undefined,
+  kind: string | undefined,
+  name: string | undefined,
+): Promise<Removal> {
+  if (files === undefined) {
+    const params = named(kind, name);
+    return (api, dryRun) => api.deleteDocument({ params, query: { dryRun } });
+  }
+  const removed = (await readDocuments(files)).map(keyOf);
+  return (api, dryRun) => api.applyDocuments({ query: { dryRun }, body: { removed } });
 }
 
 function named(kind: string | undefined, name: string | undefined): { readonly kind: string; readonly name: string } {

@@ -83,13 +83,16 @@ function registerEnforcement(program: Command, shell: Shell): void {
 interface EnrollOptions {
   readonly for: number;
   readonly label?: Readonly<Record<string, readonly string[]>>;
+  readonly network?: readonly string[];
 }
 
 const gatherLabel = (
   text: string,
   before: Readonly<Record<string, readonly string[]>> | undefined,
 ): Readonly<Record<string, readonly string[]>> => {
-  const [key = '', value] = text.split('=', 2);
+  const at = text.indexOf('=');
+  const key = at < 0 ? text : text.slice(0, at);
+  const value = at < 0 ? undefined : text.slice(at + 1);
   if (key === '') throw new CommandFailure('usage', `--label ${text}: KEY or KEY=VALUE is wanted`);
   return { ...before, [key]: [...(before?.[key] ?? []), value ?? '*'] };
 };
@@ -105,21 +108,30 @@ function registerEnroll(program: Command, shell: Shell): void {
       'a label that its workloads may claim: KEY=VALUE, or KEY for any value; without it, any label',
       gatherLabel,
     )
+    .option(
+      '--network <network>',
+      'a network in which its workloads may have addresses, e.g. 10.1.0.0/16; without it, any',
+      (value: string, before: readonly string[] = []) => [...before, value],
+    )
     .action(async (host: string | undefined, options: EnrollOptions, self: Command) => {
       const { api } = await connect(self, shell);
       const labelsAllowed =
         options.label === undefined
           ? null
           : Object.fromEntries(Object.entries(options.label).map(([key, values]) => [key, [...values]]));
-      const body = { host: host ?? null, labelsAllowed, forSeconds: Math.round(options.for / 1000) };
+      const addressesAllowed = options.network === undefined ? null : [...options.network];
+      const forSeconds = Math.round(options.for / 1000);
+      const body = { host: host ?? null, labelsAllowed, addressesAllowed, forSeconds };
       const made = valueOf(await api.createEnrolmentToken({ body }));
       printValue(shell.terminal, outputFormatOf(self), made, () => [made.token]);
       shell.terminal.err(`shown once, until ${clock(made.expiresMs, shell.nowMs())}. On the host:`);
-      shell.terminal.err('  bulkhead agent --enrol MANAGER:PORT --token-file FILE');
+      const as = made.host === null ? '' : ` --host ${made.host}`;
+      shell.terminal.err(`  bulkhead agent${as} --enrol MANAGER:PORT --token-file FILE`);
     });
   examples(command, [
     ['bulkhead enroll h2 > h2.token', 'a token for host h2'],
     ['bulkhead enroll h2 --label app=web --label tier', 'whose workloads may claim only app=web and any tier'],
+    ['bulkhead enroll h2 --network 10.1.0.0/16', 'whose workloads have addresses there and nowhere else'],
   ]);
 }
 

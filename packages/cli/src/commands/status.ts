@@ -3,8 +3,8 @@ import type { ApiClient, RouteOutput } from '@bulkhead/protocol';
 import { connect } from '../client/connection.ts';
 import { valueOf } from '../client/failure.ts';
 import { collect } from '../client/pages.ts';
-import { printValue, stableJson } from '../output/format.ts';
-import { renderDescription, renderTable, type Column, type DescribeItem } from '../output/table.ts';
+import { printListing, printValue, stableJson } from '../output/format.ts';
+import { renderDescription, type Column, type DescribeItem } from '../output/table.ts';
 import { age, bytes, clock } from '../output/units.ts';
 import { examples, type Registration, type Shell } from '../shell.ts';
 import { partyText } from '../views/flow-view.ts';
@@ -135,9 +135,12 @@ function registerTop(program: Command, shell: Shell): void {
       await repeat(shell, options.watch === true, async () => {
         const talks = (await talksSince(api, shell.nowMs() - options.since)).slice(0, rows(shell));
         const print = (): void =>
-          printValue(shell.terminal, outputFormatOf(self), { items: talks }, () =>
-            renderTable(talks, talkColumns, { paint: shell.terminal.paint, columnsMax: shell.terminal.width }),
-          );
+          printListing(shell.terminal, outputFormatOf(self), {
+            rows: talks,
+            columns: talkColumns,
+            name: (row) => `${row.from} ${row.to}`,
+            empty: 'nobody talked to anybody in that time',
+          });
         return { key: stableJson(talks, 0), print };
       });
     });

@@ -4,12 +4,13 @@ import { connect } from '../client/connection.ts';
 import { valueOf } from '../client/failure.ts';
 import { collect } from '../client/pages.ts';
 import { CommandFailure } from '../exit.ts';
-import { printListing, printValue, stableJson, yamlText, type OutputFormat } from '../output/format.ts';
-import { renderDescription, renderTable, type Column } from '../output/table.ts';
+import { printListing, printValue } from '../output/format.ts';
+import { renderDescription } from '../output/table.ts';
 import { examples, type Registration, type Shell } from '../shell.ts';
 import { flowColumns } from '../views/flow-view.ts';
 import { describeQuestion, questionColumns } from '../views/question-view.ts';
 import { divergenceColumns } from '../views/record-view.ts';
+import { follow } from './follow.ts';
 import { countOption, durationOption, outputFormatOf } from './options.ts';
 
 const limitDefault = 50;
@@ -60,20 +61,21 @@ function registerFlows(program: Command, shell: Shell): void {
     .addOption(new Option('--sort <order>', 'order').choices(['newest', 'oldest', 'bytes']))
     .option('--limit <rows>', 'at most so many', countOption('--limit', limitMax), limitDefault)
     .action(async (options: FlowOptions, self: Command) => {
-      const { api } = await connect(self, shell);
-      const format = outputFormatOf(self);
       const filter = flowFilterOf(options, shell.nowMs());
-      const { items } = await collect(options.limit, (page) =>
-        api.listFlows({ query: { ...filter, sort: options.sort ?? 'newest', ...page } }),
-      );
-      if (options.follow !== true) {
-        const columns = flowColumns(shell.nowMs());
-        printListing(shell.terminal, format, { rows: items, columns, name: (flow) => flow.id, empty: 'no such flows' });
-        return;
-      }
-      await follow(shell, format, flowColumns(shell.nowMs()), items.toReversed(), () =>
-        api.watchFlows({ query: filter }),
-      );
+      const columns = flowColumns(shell.nowMs());
+      const list = async (api: ApiClient): Promise<readonly StoredFlow[]> => {
+        const query = { ...filter, sort: options.sort ?? 'newest' };
+        return (await collect(options.limit, (page) => api.listFlows({ query: { ...query, ...page } }))).items;
+      };
+      if (options.follow === true)
+        return follow(self, shell, columns, { list, watch: (api) => api.watchFlows({ query: filter }) });
+      const rows = await list((await connect(self, shell)).api);
+      printListing(shell.terminal, outputFormatOf(self), {
+        rows,
+        columns,
+        name: (flow) => flow.id,
+        empty: 'no such flows',
+      });
     });
   examples(command, [
     ['bulkhead flows -f', 'watch connections as they happen'],
@@ -103,57 +105,6 @@ function flowFilterOf(options: FlowOptions, nowMs: number): FlowFilter {
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined)) as FlowFilter;
 }
 
-type Stream<Item> =
-  Awaited<ReturnType<ApiClient['watchFlows']>> extends infer Result
-    ? Result extends { readonly kind: 'ok' }
-      ? { readonly kind: 'ok'; readonly value: AsyncIterable<Item> }
-      : Result
-    : never;
-
-/** What is there already, then every new one: a line each, widths as the first rows had them. */
-async function follow<Item extends StoredFlow | QuestionRecord>(
-  shell: Shell,
-  format: OutputFormat,
-  columns: readonly Column<Item>[],
-  already: readonly Item[],
-  open: () => Promise<Stream<Item>>,
-): Promise<void> {
-  const print = createFollower(shell, format, columns);
-  for (const item of already) print(item);
-  try {
-    for await (const item of valueOf(await open())) print(item);
-  } catch (error) {
-    // Ctrl-C ends the watch; it is not a failure.
-    if (!shell.signal.aborted) throw error;
-  }
-}
-
-function createFollower<Item>(
-  shell: Shell,
-  format: OutputFormat,
-  columns: readonly Column<Item>[],
-): (item: Item) => void {
-  const { terminal } = shell;
-  if (format === 'json') return (item) => terminal.out(stableJson(item, 0));
-  if (format === 'yaml') return (item) => terminal.out(`---\n${yamlText(item)}`);
-  const wide = format === 'wide';
-  const shown = columns.filter((column) => wide || column.wide !== true);
-  // Widths grow with what comes and never shrink, so that the lines stay under each other.
-  const widths = shown.map((column) => column.title.length);
-  let headed = false;
-  return (item) => {
-    for (const [index, column] of shown.entries()) widths[index] = Math.max(widths[index]!, column.value(item).length);
-    const padded = shown.map((column, index) => ({
-      ...column,
-      title: column.title.padEnd(widths[index]!),
-      value: (row: Item) => column.value(row).padEnd(index === shown.length - 1 ? 0 : widths[index]!),
-    }));
-    const lines = renderTable([item], padded, { paint: terminal.paint, wide, columnsMax: terminal.width });
-    for (const line of headed ? lines.slice(1) : lines) terminal.out(line);
-    headed = true;
-  };
-}
-
 interface QuestionOptions {
   readonly follow?: boolean;
   readonly state?: 'waiting' | 'answered' | 'expired' | 'unreachable';
@@ -176,15 +127,14 @@ function registerQuestions(program: Command, shell: Shell): void {
     .option('--since <duration>', 'not older than', durationOption('--since'))
     .option('--limit <rows>', 'at most so many', countOption('--limit', limitMax), limitDefault)
     .action(async (options: QuestionOptions, self: Command) => {
-      const { api } = await connect(self, shell);
-      const format = outputFormatOf(self);
       const filter = questionFilterOf(options, shell.nowMs());
-      const { items } = await collect(options.limit, (page) => api.listQuestions({ query: { ...filter, ...page } }));
       const columns = questionColumns(shell.nowMs());
+      const list = async (api: ApiClient): Promise<readonly QuestionRecord[]> =>
+        (await collect(options.limit, (page) => api.listQuestions({ query: { ...filter, ...page } }))).items;
       if (options.follow === true)
-        return follow(shell, format, columns, items.toReversed(), () => api.watchQuestions({ query: filter }));
-      printListing(shell.terminal, format, {
-        rows: items,
+        return follow(self, shell, columns, { list, watch: (api) => api.watchQuestions({ query: filter }) });
+      printListing(shell.terminal, outputFormatOf(self), {
+        rows: await list((await connect(self, shell)).api),
         columns,
         name: (question) => question.id,
         empty: 'no such questions',

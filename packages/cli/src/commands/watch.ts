@@ -3,7 +3,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Shell } from '../shell.ts';
 
 const againMs = 1000;
-const clearScreen = '\u001B[H\u001B[2J';
 
 export interface Snapshot {
   /** Equal when there is nothing new to show. */
@@ -15,9 +14,17 @@ export interface Snapshot {
 export async function repeat(shell: Shell, again: boolean, take: () => Promise<Snapshot>): Promise<void> {
   let last: string | null = null;
   while (!shell.signal.aborted) {
-    const { key, print } = await take();
+    let taken: Snapshot;
+    try {
+      taken = await take();
+    } catch (error) {
+      // Ctrl-C ends a watch, whatever it is doing; it is not a failure.
+      if (again && shell.signal.aborted) return;
+      throw error;
+    }
+    const { key, print } = taken;
     if (key !== last) {
-      if (again && shell.terminal.width !== undefined) shell.terminal.out(clearScreen);
+      if (again) shell.terminal.clear();
       print();
     }
     last = key;

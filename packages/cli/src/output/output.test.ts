@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
+import { Writable } from 'node:stream';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { printListing, stableJson } from './format.ts';
-import { choosePaint, coloured, harmless, plain, visibleWidth, withoutColours } from './paint.ts';
+import { choosePaint, coloured, harmless, plain, steady, visibleWidth, withoutColours } from './paint.ts';
 import { renderTable, type Column } from './table.ts';
-import { progressLine, type Terminal } from './terminal.ts';
+import { createTerminal, progressLine, type Terminal } from './terminal.ts';
 import { age, bytes, duration, labelsText, parseDuration, serviceText } from './units.ts';
 
 interface Row {
@@ -28,6 +29,7 @@ function recorder(): { readonly terminal: Terminal; readonly out: string[]; read
     width: undefined,
     height: undefined,
     interactive: false,
+    clear: () => undefined,
     progress: () => ({ update: () => undefined, end: () => undefined }),
   };
   return { terminal, out, err };
@@ -109,6 +111,32 @@ describe('colours', () => {
     assert.equal(choosePaint({ isTTY: true }, { NO_COLOR: '1' }), plain);
     assert.equal(choosePaint({ isTTY: true }, { TERM: 'dumb' }), plain);
     assert.equal(choosePaint({}, { FORCE_COLOR: '1' }), coloured);
+  });
+});
+
+describe('a terminal', () => {
+  test('shows our colours, and is steered by nothing else in a line', () => {
+    assert.equal(steady(`${coloured('bad', 'deny')}\ttwo`), `${coloured('bad', 'deny')}\ttwo`);
+    assert.equal(
+      steady('a\u001B]0;title\u0007b\u001B[2J\u009B8m\u001B[8mz'),
+      'a\\u001b]0;title\\u0007b\\u001b[2J\\u009b8m\\u001b[8mz',
+    );
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (text) => {
+        assert.equal(harmless(withoutColours(steady(text))), withoutColours(steady(text)));
+      }),
+    );
+  });
+
+  test('is guarded; a pipe gets what there is', () => {
+    for (const isTTY of [true, false]) {
+      const written: string[] = [];
+      const stream = Object.assign(new Writable({ write: (chunk, _, done) => (written.push(String(chunk)), done()) }), {
+        isTTY,
+      });
+      createTerminal(stream, stream, {}, {}).out('a\u001B[2J');
+      assert.deepEqual(written, [isTTY ? 'a\\u001b[2J\n' : 'a\u001B[2J\n']);
+    }
   });
 });
 

@@ -48,3 +48,13 @@ const controls = /[\u0000-\u0008\u000B-\u001F\u007F-\u009F\u200E\u200F\u202A-\u2
  */
 export const harmless = (text: string): string =>
   text.replaceAll(controls, (character) => `\\u${character.codePointAt(0)!.toString(16).padStart(4, '0')}`);
+
+// oxlint-disable-next-line no-control-regex -- the escape character is what is looked for
+const ownColours = /(\u001B\[(?:1|2|22|31|32|33|35|36|39)m)/;
+
+/** A line with our own colours in it, and everything else that could steer the terminal made harmless. */
+export const steady = (line: string): string =>
+  line
+    .split(ownColours)
+    .map((part, index) => (index % 2 === 1 ? part : harmless(part)))
+    .join('');

@@ -1,7 +1,7 @@
 /** What a command writes to: streams, width, colours, and a progress line that leaves no trace. */
 import process from 'node:process';
 import type { Writable } from 'node:stream';
-import { choosePaint, type Paint } from './paint.ts';
+import { choosePaint, steady, type Paint } from './paint.ts';
 
 export interface Terminal {
   /** Results. */
@@ -15,6 +15,8 @@ export interface Terminal {
   readonly height: number | undefined;
   /** A person watches and can answer. */
   readonly interactive: boolean;
+  /** Empties the screen, where there is one. */
+  readonly clear: () => void;
   readonly progress: (title: string, total?: number) => Progress;
 }
 
@@ -27,6 +29,7 @@ export interface Progress {
 
 type TerminalStream = Writable & { readonly isTTY?: boolean; readonly columns?: number; readonly rows?: number };
 
+const clearScreen = '\u001B[H\u001B[2J';
 const barWidth = 24;
 const framesPerSecond = 10;
 
@@ -74,8 +77,12 @@ export function createTerminal(
   input: { readonly isTTY?: boolean } = process.stdin,
 ): Terminal {
   return {
-    out: (line) => void out.write(`${line}\n`),
-    err: (line) => void err.write(`${line}\n`),
+    // What goes to a file or a pipe stays as it is; on a terminal nothing that came from elsewhere has a say.
+    out: (line) => void out.write(`${out.isTTY === true ? steady(line) : line}\n`),
+    err: (line) => void err.write(`${err.isTTY === true ? steady(line) : line}\n`),
+    clear: () => {
+      if (out.isTTY === true) out.write(clearScreen);
+    },
     paint: choosePaint(out, environment),
     errPaint: choosePaint(err, environment),
     width: out.isTTY === true ? out.columns : undefined,

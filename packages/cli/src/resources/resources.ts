@@ -1,6 +1,7 @@
 /** Everything that `get` lists: how it is called, how it is asked for, and how it reads. One table; `get` knows nothing else. */
 import type { ApiClient } from '@bulkhead/protocol';
 import { collect, type Collected } from '../client/pages.ts';
+import { nearestName } from '@bulkhead/policy';
 import { CommandFailure } from '../exit.ts';
 import type { Column } from '../output/table.ts';
 import { documentColumns } from '../views/document-view.ts';
@@ -196,8 +197,12 @@ export const resourceNames: readonly string[] = resources.map((resource) => reso
 export function findResource(name: string): Resource {
   const found = resources.find((resource) => resource.names.includes(name.toLowerCase()));
   if (found !== undefined) return found;
+  const meant = nearestName(
+    name,
+    resources.flatMap((resource) => resource.names),
+  );
   throw new CommandFailure('usage', `there is nothing called ${JSON.stringify(name)}`, {
-    remedy: `Known: ${resourceNames.join(', ')}.`,
+    remedy: `${meant === null ? '' : `Did you mean ${meant}? `}Known: ${resourceNames.join(', ')}.`,
   });
 }
 
