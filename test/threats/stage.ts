@@ -2,7 +2,8 @@
  * The ground of the threat tests: a host with a machine beside it on the LAN, a manager that listens on every address of the host (worse
  * than its default), the real agent, and three workloads under one policy.
  */
-import { GovernedHost, type EndpointView } from '../kernel/agent/governed-host.ts';
+import type { EndpointView } from '../kernel/agent/endpoint-view.ts';
+import { GovernedHost } from '../kernel/agent/governed-host.ts';
 import type { FrameSocket } from '../kernel/datapath/sockets.ts';
 import type { Ends } from '../kernel/datapath/frames.ts';
 import { makeAgentKeys, type AgentCredentials } from '../../packages/manager/src/testing/agent-client.ts';

@@ -13,6 +13,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { AgentStatus } from '@bulkhead/agent';
 import type { FlowRecord, QuestionRecord } from '@bulkhead/protocol';
+import type { EndpointView } from './endpoint-view.ts';
 import { call, headersOf } from './http-call.ts';
 import { connectLan, lanAddress } from './lan.ts';
 
@@ -26,6 +27,8 @@ export type Attempt = 'connected' | 'refused' | 'timeout' | 'unreachable';
 export interface GovernedHostOptions {
   /** Begins the names of all namespaces and directories. */
   readonly prefix: string;
+  /** A network namespace that is there already (an engine's), where the host is to be; null: one of its own. */
+  readonly namespace: string | null;
   /** The host's name at the manager. */
   readonly host: string;
   /** Gives the host an uplink into a namespace `lan` (see lan.ts). */
@@ -35,23 +38,9 @@ export interface GovernedHostOptions {
 }
 
 const usual: GovernedHostOptions = {
-  ...{ prefix: 'bhF', host: 'h1', uplink: false },
+  ...{ prefix: 'bhF', namespace: null, host: 'h1', uplink: false },
   ...{ managerOptions: [], agentOptions: ['--docker', 'none'] },
 };
-
-/** An endpoint as the agent's `top` shows it; it has more fields. */
-export interface EndpointView {
-  readonly endpoint: string;
-  readonly name: string | null;
-  readonly ifindex: number;
-  readonly interfaceName: string;
-  readonly mac: string;
-  readonly gatewayMac: string;
-  readonly ipv4: string | null;
-  readonly ipv6: string | null;
-  readonly state: string;
-  readonly counters: Readonly<Record<string, number>>;
-}
 
 let made = 0;
 
@@ -68,14 +57,14 @@ export class GovernedHost implements AsyncDisposable {
   private constructor(options: GovernedHostOptions) {
     made += 1;
     this.#options = options;
-    this.name = `${options.prefix}-${process.pid}-${made}`;
+    this.name = options.namespace ?? `${options.prefix}-${process.pid}-${made}`;
     this.directory = mkdtempSync(join(tmpdir(), `${options.prefix}-`));
   }
 
   static async start(options: Partial<GovernedHostOptions> = {}): Promise<GovernedHost> {
     const host = new GovernedHost({ ...usual, ...options });
     try {
-      host.#addNamespace(host.name);
+      if (host.#options.namespace === null) host.#addNamespace(host.name);
       if (host.#options.uplink) {
         host.addNamespace('lan');
         connectLan(host.name, `${host.name}-lan`);
@@ -94,17 +83,20 @@ export class GovernedHost implements AsyncDisposable {
   async startManager(): Promise<void> {
     const { directory } = this;
     const socket = join(directory, 'api.sock');
-    this.#manager = this.#spawn('manager', managerMain, [
-      ...['--data', join(directory, 'manager'), '--socket', socket],
-      ...this.#options.managerOptions,
-    ]);
+    this.#manager = this.#spawn(
+      'manager',
+      [process.execPath, managerMain],
+      [...['--data', join(directory, 'manager'), '--socket', socket], ...this.#options.managerOptions],
+    );
     await this.until('the manager', () => this.api('GET', '/v1/status').then(() => true));
   }
 
-  async startAgent(): Promise<void> {
+  /** `wrap`: a command that runs the agent's. */
+  async startAgent(wrap: readonly string[] = []): Promise<void> {
     const { directory, name } = this;
     const token = existsSync(join(directory, 'agent', 'credentials.json')) ? null : await this.#token();
-    this.#agent = this.#spawn('agent', agentMain, [
+    const command = [...wrap, process.execPath, agentMain];
+    this.#agent = this.#spawn('agent', command, [
       ...['--host', this.#options.host, '--state', join(directory, 'agent'), '--socket', join(directory, 'agent.sock')],
       ...['--bpffs', `/sys/fs/bpf/${name}`, '--punt', 'bhFpunt', '--log', 'warn'],
       ...(token === null ? [] : ['--token', token]),
@@ -287,10 +279,9 @@ export class GovernedHost implements AsyncDisposable {
     return ((await this.api('POST', '/v1/enrolment-tokens', body)) as { readonly token: string }).token;
   }
 
-  #spawn(what: string, script: string, args: readonly string[]): ChildProcess {
+  #spawn(what: string, command: readonly string[], args: readonly string[]): ChildProcess {
     const log = openSync(join(this.directory, `${what}.log`), 'a');
-    const words = [`--net=/run/netns/${this.name}`, process.execPath, script, ...args];
-    const child = spawn('nsenter', words, { stdio: ['ignore', log, log] });
+    const child = spawn('nsenter', [`--net=${this.pathOf()}`, ...command, ...args], { stdio: ['ignore', log, log] });
     closeSync(log);
     this.#children.add(child);
     return child;
