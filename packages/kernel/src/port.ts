@@ -280,6 +280,9 @@ export interface Routes {
   setUp(name: string, up: boolean): Promise<void>;
   setRoute(cidr: string, name: string): Promise<void>;
   removeRoute(cidr: string, name: string): Promise<void>;
+  /** What no other route of the host leads to is unreachable in this network: a route to any part of it wins, and so does one to the same network. */
+  setUnreachable(cidr: string): Promise<void>;
+  removeUnreachable(cidr: string): Promise<void>;
   setAddress(name: string, cidr: string): Promise<void>;
   removeAddress(name: string, cidr: string): Promise<void>;
   setSysctl(path: string, value: string): Promise<void>;

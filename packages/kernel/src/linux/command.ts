@@ -30,7 +30,7 @@ const errorTexts: readonly (readonly [RegExp, string])[] = [
   [/Operation not permitted/, 'EPERM'],
   [/Device or resource busy/, 'EBUSY'],
   [/No buffer space|Cannot allocate memory/, 'ENOMEM'],
-  [/Invalid argument|syntax error/, 'EINVAL'],
+  [/Invalid argument|syntax error|prefix is expected/, 'EINVAL'],
   [/not supported/, 'EOPNOTSUPP'],
 ];
 

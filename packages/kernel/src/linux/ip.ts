@@ -43,9 +43,11 @@ export class IpBatches {
       try {
         const input = `${batch.map((entry) => entry.line).join('\n')}\n`;
         const finished = await runTool('ip', ['-force', '-batch', '-'], input);
-        const complaints = complaintsByLine(finished.complaint);
+        const { complaints, rest } = complaintsByLine(finished.complaint);
+        // A word that iproute2 does not take ends it in the middle of a batch: what follows its last complaint may not have been done.
+        const lastDone = finished.failed && rest !== '' ? Math.max(0, ...complaints.keys()) : batch.length;
         batch.forEach((entry, index) => {
-          const complaint = complaints.get(index + 1);
+          const complaint = complaints.get(index + 1) ?? (index < lastDone ? undefined : rest);
           if (complaint === undefined) entry.resolve();
           else entry.reject(toolError(`ip ${entry.line}`, complaint));
         });
@@ -57,8 +59,11 @@ export class IpBatches {
   }
 }
 
-/** iproute2 prints a command's complaint and then `Command failed -:LINE`. */
-export function complaintsByLine(text: string): ReadonlyMap<number, string> {
+/** iproute2 prints a command's complaint and then `Command failed -:LINE`; `rest` is what no such line follows. */
+export function complaintsByLine(text: string): {
+  readonly complaints: ReadonlyMap<number, string>;
+  readonly rest: string;
+} {
   const complaints = new Map<number, string>();
   let gathered: string[] = [];
   for (const line of text.split('\n')) {
@@ -70,5 +75,5 @@ export function complaintsByLine(text: string): ReadonlyMap<number, string> {
       gathered = [];
     }
   }
-  return complaints;
+  return { complaints, rest: gathered.join('\n').trim() };
 }

@@ -109,6 +109,16 @@ export class SimulatedRoutes implements Routes {
       routes: new Set([...entry.routes].filter((route) => route !== text)),
     });
   }
+  async setUnreachable(cidr: string): Promise<void> {
+    const text = cidrText(parseCidr(cidr));
+    this.#begin(`set unreachable ${text}`);
+    this.#network.unreachable.add(text);
+  }
+  async removeUnreachable(cidr: string): Promise<void> {
+    const text = cidrText(parseCidr(cidr));
+    this.#begin(`remove unreachable ${text}`);
+    this.#network.unreachable.delete(text);
+  }
   async setAddress(name: string, cidr: string): Promise<void> {
     const text = addressWithPrefix(cidr);
     this.#change(`set address ${text}`, name, (entry) => ({

@@ -104,6 +104,7 @@ export interface Network {
   readonly interfaces: Map<string, SimulatedInterface>;
   readonly sysctls: Map<string, string>;
   readonly rulesets: Map<string, string>;
+  readonly unreachable: Set<string>;
 }
 
 export const defaultLimits: Limits = {
@@ -153,6 +154,7 @@ export function emptyNetwork(): Network {
     interfaces: new Map(),
     sysctls: new Map(),
     rulesets: new Map(),
+    unreachable: new Set(),
   };
 }
 

@@ -60,6 +60,16 @@ export function describeNetwork(factory: KernelFactory): void {
       await kernel.routes.deleteInterface(spec.name);
     });
 
+    test('networks are made unreachable twice, and reachable twice', async () => {
+      for (const cidr of ['10.77.0.0/16', 'fd00:77::/64']) {
+        await kernel.routes.setUnreachable(cidr);
+        await kernel.routes.setUnreachable(cidr);
+        await kernel.routes.removeUnreachable(cidr);
+        await kernel.routes.removeUnreachable(cidr);
+      }
+      await assert.rejects(kernel.routes.setUnreachable('10.77.0.0/40'), isError('EINVAL'));
+    });
+
     test('what is asked of an interface that is not there fails, and the rest of the batch does not', async () => {
       await kernel.routes.createVeth(spec);
       const results = await Promise.allSettled([
