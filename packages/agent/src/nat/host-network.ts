@@ -15,6 +15,9 @@ export interface HostWish {
   readonly interfaces: readonly string[];
 }
 
+/** The host needs a link-local address to ask for an endpoint's IPv6 neighbour; the workload never has to use it. */
+export const hostLinkLocal = 'fe80::1';
+
 export interface HostNetworkOptions {
   readonly routes: Routes;
   readonly log: Logger;
@@ -27,6 +30,7 @@ export class HostNetwork {
   readonly #options: HostNetworkOptions;
   readonly #wishes = new Map<string, HostWish>();
   readonly #gateways = new Set<string>();
+  readonly #unreachable = new Set<string>();
   #running: Promise<void> = Promise.resolve();
   #queued: Promise<void> | null = null;
   #applied: string | null = null;
@@ -72,6 +76,7 @@ export class HostNetwork {
       published: wishes.flatMap((wish) => wish.published),
       interfaces: [...new Set(wishes.flatMap((wish) => wish.interfaces))].sort(),
     };
+    await this.#applyUnreachable(tables.networks);
     await this.#applyGateways(tables.networks);
     await this.#applyForwarding(tables.networks);
     const text = hostRuleset(tables);
@@ -88,6 +93,23 @@ export class HostNetwork {
     if (!verify) return;
     await acceptInDockerUser(log);
     this.#toVerify = false;
+  }
+
+  /**
+   * An address of a network of ours without an endpoint (it stopped a moment ago) is nobody's: without this the host's default route
+   * would carry what is meant for it to the uplink, where any machine may answer in its name.
+   */
+  async #applyUnreachable(networks: readonly NatNetwork[]): Promise<void> {
+    const { routes } = this.#options;
+    const wanted = new Set(networks.map((network) => network.cidr));
+    for (const cidr of this.#unreachable.difference(wanted)) {
+      await routes.removeUnreachable(cidr);
+      this.#unreachable.delete(cidr);
+    }
+    for (const cidr of this.#toVerify ? wanted : wanted.difference(this.#unreachable)) {
+      await routes.setUnreachable(cidr);
+      this.#unreachable.add(cidr);
+    }
   }
 
   /** On `lo`, since no interface of the host is the network: each endpoint is alone on its link. */
@@ -108,7 +130,10 @@ export class HostNetwork {
       }
     }
     const gateways = [...wanted].sort();
-    this.#options.setHostAddresses('networks', gateways);
+    // Endpoints with IPv6 have the host's link-local address beside them: the host's from the first packet on, not from the next look at
+    // its interfaces on.
+    const linkLocal = gateways.some((gateway) => gateway.includes(':')) ? [hostLinkLocal] : [];
+    this.#options.setHostAddresses('networks', [...gateways, ...linkLocal]);
     await this.#options.onGateways(gateways);
   }
 

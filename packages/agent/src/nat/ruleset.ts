@@ -46,7 +46,7 @@ export function hostRuleset(tables: HostTables): string {
   return `table ${tableName} {
 ${chain('unjudged_input', 'filter', 'input', 'filter - 10', inputRules(names))}
 ${chain('unjudged_forward', 'filter', 'forward', 'filter - 10', forwardRules(tables, names))}
-${chain('loopback', 'filter', 'prerouting', 'raw', names.flatMap(loopbackRules))}
+${chain('forged', 'filter', 'prerouting', 'raw', [...names.flatMap(loopbackRules), ...forgedRules(tables, names)])}
 ${chain('published', 'nat', 'prerouting', 'dstnat - 10', publishedRules(tables.published, false))}
 ${chain('published_local', 'nat', 'output', '-110', publishedRules(tables.published, true))}
 ${chain('outbound', 'nat', 'postrouting', 'srcnat - 10', outboundRules(tables, names))}
@@ -89,6 +89,18 @@ function forwardRules(tables: HostTables, names: readonly string[]): readonly st
     );
   }
   return rules;
+}
+
+/**
+ * Whoever comes with an address of a network of ours by another way than from an endpoint is not of that network. Addresses of endpoints
+ * are the programs' affair at the uplinks; the others have no route but the one that says so (see HostNetwork), unless the host has
+ * a network of the same addresses elsewhere.
+ */
+function forgedRules({ networks }: HostTables, names: readonly string[]): readonly string[] {
+  const elsewhere = ['"lo"', ...names].map((name) => `iifname != ${name}`).join(' ');
+  return networks.map(
+    ({ cidr }) => `${familyOf(cidr).word} saddr ${cidr} ${elsewhere} fib saddr oif missing counter drop`,
+  );
 }
 
 /** route_localnet is on for endpoints, so that ports published on 127.0.0.1 work: no workload may use it to reach the host's own loopback. */

@@ -8,6 +8,7 @@
 import type { Routes } from '@bulkhead/kernel';
 import type { Logger } from 'pino';
 import type { EndpointRegistry } from '../../model.ts';
+import { hostLinkLocal } from '../../nat/host-network.ts';
 import { hostNetwork } from '../network-address.ts';
 import type { DockerRecords, EndpointRecord, NetworkRecord } from './docker-records.ts';
 import { KeyedQueue } from './keyed-queue.ts';
@@ -44,8 +45,6 @@ export interface NetworkDriverOptions {
 
 /** The host's side of every endpoint has this MAC address; the programs answer ARP and ND with it. Locally administered, "bh". */
 export const gatewayMac = '02:62:68:00:00:01';
-/** The host needs a link-local address to ask for an endpoint's IPv6 neighbour; the workload never has to use it. */
-const hostLinkLocal = 'fe80::1/64';
 const networksMax = 1024;
 const endpointsMax = 65_536;
 
@@ -239,7 +238,7 @@ export class NetworkDriver {
     await this.#register(endpoint, network, made.ifindex);
     // Published on a loopback address, its packets come back from the endpoint to 127.0.0.1; the table drops all others of that kind.
     await routes.setSysctl(`net/ipv4/conf/${names.host}/route_localnet`, '1');
-    if (endpoint.ipv6 !== null) await routes.setAddress(names.host, hostLinkLocal);
+    if (endpoint.ipv6 !== null) await routes.setAddress(names.host, `${hostLinkLocal}/64`);
     const addresses = [endpoint.ipv4, endpoint.ipv6].filter((address) => address !== null);
     // Asked for in one turn, in this order: one process does it all.
     await Promise.all([

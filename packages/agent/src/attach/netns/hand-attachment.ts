@@ -8,7 +8,7 @@ import { access } from 'node:fs/promises';
 import type { InterfaceInfo } from '@bulkhead/kernel';
 import type { Belief } from '../../divergence/watch.ts';
 import type { AttachContext, Attachment, LocalWorkload } from '../../model.ts';
-import type { HostNetwork } from '../../nat/host-network.ts';
+import { hostLinkLocal, type HostNetwork } from '../../nat/host-network.ts';
 import { endpointPrefix } from '../../nat/ruleset.ts';
 import type { Records } from '../../state.ts';
 import { AddressBook } from '../docker/address-book.ts';
@@ -182,7 +182,7 @@ export class HandAttachment implements Attachment {
       await this.#register(record, made);
       await this.#moveInside(record, request.path, peer, request.interface);
     }
-    if (record.ipv6 !== null) await routes.setAddress(interfaceName, 'fe80::1/64');
+    if (record.ipv6 !== null) await routes.setAddress(interfaceName, `${hostLinkLocal}/64`);
     await routes.setUp(interfaceName, true);
     for (const address of addressesOf(record)) await routes.setRoute(alone(address), interfaceName);
   }
