@@ -30,6 +30,7 @@ Exit codes:
 
 Environment:
   BULKHEAD_CONTEXT, BULKHEAD_SERVER, BULKHEAD_TOKEN_FILE, BULKHEAD_CA_FILE   as the options of these names
+  BULKHEAD_TOKEN    the token itself
   BULKHEAD_CONFIG   the context file (~/.config/bulkhead/config, /etc/bulkhead/config)
   NO_COLOR          no colours, ever`;
 

@@ -94,7 +94,7 @@ export const registerContext: Registration = (program, shell) => {
     });
 
   examples(set, [
-    ['bulkhead context set floor https://10.0.0.5:7443 ~/floor.token ~/floor-ca.pem', 'a manager elsewhere'],
+    ['bulkhead context set floor https://10.0.0.5:7444 ~/floor.token ~/floor-ca.pem', 'a manager elsewhere'],
     ['bulkhead context use floor', 'talk to it from now on'],
   ]);
 };

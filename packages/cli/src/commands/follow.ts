@@ -35,7 +35,9 @@ export async function follow<Item extends StoredFlow | QuestionRecord>(
     // Watched before the list is read, so that nothing falls between the two; what is in both is shown once.
     const coming = valueOf(await watch(api));
     const shown = new Set<string>();
-    for (const item of (await list(api)).toReversed()) {
+    const already = await list(api);
+    if (already.length === 0) shell.terminal.err('nothing yet; waiting, until Ctrl-C');
+    for (const item of already.toReversed()) {
       print(item);
       shown.add(stableJson(item, 0));
     }

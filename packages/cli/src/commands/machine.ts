@@ -67,10 +67,7 @@ function registerUp(program: Command, shell: Shell): void {
     });
   examples(command, [
     ['sudo bulkhead up', 'manager and agent on one machine'],
-    [
-      'sudo bulkhead up --units > /etc/systemd/system/bulkhead.units',
-      'let systemd do it; split at the lines that begin with #',
-    ],
+    ['bulkhead up --units', 'let systemd do it: what goes into which file'],
   ]);
 }
 

@@ -5,7 +5,11 @@ import type { Service } from './service.ts';
 const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `"${word.replaceAll('"', '\\"')}"`);
 
 export function systemdUnits(machine: Machine): readonly string[] {
+  const { host, paths } = machine.options;
   return [
+    '# Each part goes into the file that its first line names. Then: systemctl daemon-reload, and the manager first. Once, so that the',
+    `# agent can join: install -d ${paths.runDirectory} && bulkhead enroll ${host} > ${paths.enrolmentFile}`,
+    '',
     ...unit(machine.manager, 'Bulkhead manager', ['After=network.target'], []),
     '',
     // Docker's plugin sockets are there before dockerd asks for them, so that its containers find their network.
