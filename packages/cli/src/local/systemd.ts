@@ -8,7 +8,7 @@ export function systemdUnits(machine: Machine): readonly string[] {
   const { host, paths } = machine.options;
   return [
     '# Each part goes into the file that its first line names. Then: systemctl daemon-reload, and the manager first. Once, so that the',
-    `# agent can join: install -d ${paths.runDirectory} && bulkhead enroll ${host} > ${paths.enrolmentFile}`,
+    `# agent can join: install -d ${paths.runDirectory}; (umask 077; bulkhead enroll ${host} > ${paths.enrolmentFile})`,
     '',
     ...unit(machine.manager, 'Bulkhead manager', ['After=network.target'], []),
     '',
