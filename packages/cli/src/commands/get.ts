@@ -75,12 +75,13 @@ async function showList(
 ): Promise<void> {
   const narrowing = narrowingOf(resource, options);
   const format = outputFormatOf(command);
+  const empty = Object.keys(narrowing).length === 0 ? resource.empty : `no such ${resource.names[0]}`;
   await repeat(shell, options.watch === true, async () => {
     const { rows, columns, name, more } = await resource.list(api, narrowing, options.limit, shell.nowMs());
     return {
       key: stableJson(rows, 0),
       print: () => {
-        printListing(shell.terminal, format, { rows, columns, name, empty: resource.empty });
+        printListing(shell.terminal, format, { rows, columns, name, empty });
         if (more) shell.terminal.err(`… the first ${plural(rows.length, 'row')}; --limit shows more`);
       },
     };

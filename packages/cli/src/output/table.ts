@@ -1,5 +1,5 @@
 /** Aligned tables without rulers, as users of docker and kubectl read them. */
-import { harmless, plain, visibleWidth, type Paint, type Tone } from './paint.ts';
+import { harmless, plain, visibleWidth, steady, type Paint, type Tone } from './paint.ts';
 
 export interface Column<Row> {
   readonly title: string;
@@ -102,7 +102,7 @@ export function renderDescription(items: readonly DescribeItem[], paint: Paint =
         `${paint('dim', `${item.name}:`.padEnd(width + 1))} ${item.tone === undefined ? value : paint(item.tone, value)}`.trimEnd(),
       );
     } else {
-      lines.push('', paint('strong', item.title), ...item.lines.map((line) => `  ${line}`));
+      lines.push('', paint('strong', item.title), ...item.lines.map((line) => `  ${steady(line)}`));
     }
   }
   return lines;

@@ -37,6 +37,7 @@ export function flowColumns(nowMs: number): readonly Column<StoredFlow>[] {
     { title: 'SERVICE', value: (flow) => serviceText(flow.protocol, flow.destination.port) },
     { title: 'VERDICT', value: (flow) => flow.verdict, tone: (flow) => verdictTone(flow.verdict) },
     { title: 'STATE', value: (flow) => flow.state, tone: () => 'dim' },
+    { title: 'FLOW', value: (flow) => flow.id, wide: true },
     { title: 'HOST', value: (flow) => flow.host, wide: true },
     { title: 'PACKETS', value: (flow) => flow.packets.join('/'), align: 'right', wide: true },
     { title: 'BYTES', value: (flow) => bytes(flow.bytes[0] + flow.bytes[1]), align: 'right' },
