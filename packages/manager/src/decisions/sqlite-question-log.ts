@@ -1,6 +1,7 @@
 /** The question log in one SQLite file. What is submitted in one turn of the event loop shares one transaction and one fsync. */
 import type { QuestionFilter, QuestionRecord } from '@bulkhead/protocol';
 import type { Page, PageRequest } from '../services.ts';
+import { Checkpoints } from '../store/checkpoints.ts';
 import { GroupCommit, openDatabase } from '../store/group-commit.ts';
 import { logRowsMax, scanRowsMax, scanSlicesMax, trimEvery, trimRowsMax } from './limits.ts';
 import type { LoggedQuestion, QuestionLog, RememberedDecision } from './question-log.ts';
@@ -31,6 +32,7 @@ interface DataRow {
 class SqliteQuestionLog implements QuestionLog {
   readonly #database;
   readonly #commits: GroupCommit;
+  readonly #checkpoints: Checkpoints;
   readonly #insert;
   readonly #update;
   readonly #select;
@@ -41,6 +43,7 @@ class SqliteQuestionLog implements QuestionLog {
     this.#database = openDatabase(path);
     this.#database.exec(schema);
     this.#commits = new GroupCommit(this.#database);
+    this.#checkpoints = new Checkpoints(this.#database, path);
     this.#insert = this.#database.prepare(
       `INSERT INTO questions (id, host, at_ms, state, follower, source, destination, segments, hold_until_ms, data)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
@@ -53,21 +56,23 @@ class SqliteQuestionLog implements QuestionLog {
     );
   }
 
-  append(questions: readonly LoggedQuestion[]): Promise<readonly (LoggedQuestion | null)[]> {
+  async append(questions: readonly LoggedQuestion[]): Promise<readonly (LoggedQuestion | null)[]> {
     const texts = questions.map((question) => JSON.stringify(question));
-    return this.#commits.submit('log questions', () => {
+    const written = await this.#commits.submit('log questions', () => {
       const before = questions.map((question, place) => this.#add(question, texts[place]!));
       this.#trimWhenDue(questions.length);
       return before;
     });
+    this.#checkpoints.count(questions.length);
+    return written;
   }
 
-  change(
+  async change(
     ids: readonly string[],
     change: (id: string, before: LoggedQuestion | null) => LoggedQuestion | null,
     remembered: RememberedDecision | null = null,
   ): Promise<readonly LoggedQuestion[]> {
-    return this.#commits.submit('log answers', () => {
+    const changed = await this.#commits.submit('log answers', () => {
       const written: LoggedQuestion[] = [];
       for (const id of ids) {
         const before = this.find(id);
@@ -80,6 +85,8 @@ class SqliteQuestionLog implements QuestionLog {
       if (remembered !== null && written.length > 0) this.#remember(remembered);
       return written;
     });
+    this.#checkpoints.count(changed.length);
+    return changed;
   }
 
   find(id: string): LoggedQuestion | null {
@@ -135,8 +142,9 @@ class SqliteQuestionLog implements QuestionLog {
     return Number(this.#database.prepare('SELECT count(*) AS count FROM questions').get()?.['count']);
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#commits[Symbol.asyncDispose]();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#checkpoints[Symbol.asyncDispose]();
+    await this.#commits[Symbol.asyncDispose]();
   }
 
   #all(text: string, ...values: number[]): LoggedQuestion[] {
