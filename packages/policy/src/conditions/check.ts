@@ -32,12 +32,15 @@ export class Checker<Facts> {
   readonly faults: Fault[] = [];
   readonly dependencies = new Set<Dependency>();
   readonly #environment: Environment<Facts>;
+  /** Parts of the text that were looked at so far. */
+  #parts = 0;
 
   constructor(environment: Environment<Facts>) {
     this.#environment = environment;
   }
 
   check(node: Syntax, scope: Scope = []): Term<Facts> | null {
+    this.#parts += 1;
     switch (node.kind) {
       case 'literal':
         return literal(node.at, node.literal.type, node.literal.value);
@@ -262,6 +265,7 @@ export class Checker<Facts> {
     }
     const element = range.type.kind === 'list' ? range.type.element : string;
     const inner = [...scope, { name: node.variable, type: element }];
+    const before = this.#parts;
     const body = node.body === null ? undefined : this.check(node.body, inner);
     const transform = node.transform === null ? undefined : this.check(node.transform, inner);
     if (body === null || transform === null) return null;
@@ -270,7 +274,8 @@ export class Checker<Facts> {
         available: ['bool'],
       });
     }
-    return compileLoop({ at: node.at, macro: node.macro, slot: scope.length, range, element, body, transform });
+    const { at, macro } = node;
+    return compileLoop({ at, macro, slot: scope.length, range, element, body, transform, parts: this.#parts - before });
   }
 }
 

@@ -234,3 +234,22 @@ test('a typical condition takes less than 5 microseconds', (context) => {
   context.diagnostic(`${perSecond} evaluations/s`);
   assert.ok(perSecond > 200_000, `${perSecond}`);
 });
+
+test('what one evaluation reads is bounded, however much stands in a loop', () => {
+  const labels = Object.fromEntries(Array.from({ length: 128 }, (_, index) => [`key-${index}`, 'v']));
+  const bodies = {
+    lookUps: Array.from({ length: 110 }, (_, index) => `source.labels[a] != "z${index}"`).join(' && '),
+    sizes: Array.from({ length: 110 }, (_, index) => `size(source.labels) != ${1000 + index}`).join(' && '),
+    loops: Array.from({ length: 60 }, () => 'source.labels.exists(x, true)').join(' && '),
+  };
+  for (const [name, body] of Object.entries(bodies)) {
+    let reads = 0;
+    const counted = new Proxy(labels, {
+      get: (target, key) => ((reads += 1), Reflect.get(target, key)),
+      ownKeys: (target) => ((reads += 128), Reflect.ownKeys(target)),
+    });
+    const text = `source.labels.all(a, source.labels.all(b, source.labels.all(c, ${body})))`;
+    assert.equal(outcome(text, { ...facts, source: { ...party, labels: counted } }), 'fault', name);
+    assert.ok(reads < 1_000_000, `${name}: ${reads} reads`);
+  }
+});

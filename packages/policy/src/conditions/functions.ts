@@ -32,9 +32,15 @@ export function applyFunction<Facts>(
 function applySize<Facts>(value: Term<Facts>): Applied<Facts> {
   const run = value.run;
   if (value.type.kind === 'list') return term(int, (frame) => (run(frame) as readonly Value[]).length, value.fails);
-  if (value.type.kind === 'map') return term(int, (frame) => Object.keys(run(frame) as MapValue).length, value.fails);
+  if (value.type.kind === 'map') return term(int, (frame) => keyCount(frame, run(frame) as MapValue), true);
   if (value.type.kind === 'string') return term(int, (frame) => codePoints(frame, run(frame) as string), true);
   return { kind: 'refused', reason: 'Only strings, lists and maps have a size', available: ['string', 'list', 'map'] };
+}
+
+function keyCount<Facts>(frame: Frame<Facts>, map: MapValue): number {
+  const count = Object.keys(map).length;
+  charge(frame, count >> 4);
+  return count;
 }
 
 function codePoints<Facts>(frame: Frame<Facts>, text: string): number {
