@@ -361,3 +361,19 @@ test('a stream ends for the reader who has gone, and for no other', async () => 
   two.close();
   await fixture.flows.watching(0);
 });
+
+test('divergences of a workload are found by its id and by its name', async () => {
+  await using fixture = await managerFixture();
+  await using agent = await enrolOverApi(fixture, 'h1', [workloadReport('h1/docker/0a', { name: 'web' })]);
+  const record = { believed: 'a', observed: 'b', evidence: 'c', firstMs: 1, lastMs: 1, count: 1, resolved: false };
+  const divergences = [
+    { ...record, id: 'one', kind: 'spoofing' as const, workload: 'h1/docker/0a' },
+    { ...record, id: 'two', kind: 'spoofing' as const, workload: 'h1/docker/0b' },
+  ];
+  agent.send({ type: 'divergences', body: { batch: 1, divergences } });
+  await agent.next('ack');
+  for (const workload of ['web', 'h1/docker/0a']) {
+    const listed = await fixture.admin.listDivergences({ query: { workload } });
+    assert.deepEqual(listed.kind === 'ok' && listed.value.items.map(({ id }) => id), ['one'], workload);
+  }
+});

@@ -1,4 +1,5 @@
 import { failure, inScope, notFound, ok } from './handler.ts';
+import { findWorkload } from './policy-handlers.ts';
 import type { AnswerResult } from '../services.ts';
 import type { Failure, HandlerRequest, Handlers } from './handler.ts';
 import type { ApiServices } from './services.ts';
@@ -52,8 +53,11 @@ export const trafficHandlers: Handlers<
   async refuseQuestion(services, request) {
     return answer(services, request, 'question.refused', ({ questions }, id) => questions.refuse(id, request.actor));
   },
-  listDivergences({ divergences, inventory }, { actor, query }) {
-    const { cursor, limit, ...filter } = query;
+  listDivergences({ divergences, inventory, committer }, { actor, query }) {
+    const { cursor, limit, ...rest } = query;
+    // By id or name; what is gone from the inventory is known by its id alone.
+    const found = query.workload === undefined ? null : findWorkload(inventory, committer, query.workload);
+    const filter = found === null ? rest : { ...rest, workload: found.workload };
     const page = divergences.list(filter, { cursor, limit, scope: actor.scope }, (workload) => {
       if (actor.scope === null) return true;
       const view = workload === null ? null : inventory.workload(workload);

@@ -17,7 +17,10 @@ export function filterClauses(
   if (filter.state !== undefined) add('state = ?', filter.state);
   if (filter.host !== undefined) add('host = ?', filter.host);
   if (filter.sinceMs !== undefined) add('at_ms >= ?', filter.sinceMs);
-  if (filter.workload !== undefined) add('(source = ? OR destination = ?)', filter.workload, filter.workload);
+  if (filter.workload !== undefined) {
+    const ends = ['source', 'destination'].flatMap((end) => [`${end} = ?`, `data ->> '$.record.${end}.name' = ?`]);
+    add(`(${ends.join(' OR ')})`, ...ends.map(() => filter.workload!));
+  }
   if (filter.segment !== undefined) add('instr(segments, ?) > 0', `|${filter.segment}|`);
   if (scope !== null) {
     const names = scope.slice(0, scopeMax);

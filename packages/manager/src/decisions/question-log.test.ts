@@ -107,6 +107,12 @@ test('the list goes backwards page by page, with filters', async () => {
       everything,
     );
     assert.deepEqual([rare.items.map(({ id }) => id), rare.cursor], [[ids[607]], null]);
+    const named = await service.list({ workload: 'desk-2' }, everything);
+    assert.deepEqual(
+      named.items.map(({ id }) => id),
+      [ids[607]],
+      'by the name that people know, as a watch does',
+    );
   });
 });
 

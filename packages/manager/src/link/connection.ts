@@ -104,6 +104,8 @@ export class Connection {
 
   /** Ends the connection at once. For a host whose certificate does not count any more, nothing is flushed. */
   cut(): void {
+    // What it sent before and is not handled yet does not count either.
+    this.#ending = true;
     this.#socket.terminate();
   }
 
