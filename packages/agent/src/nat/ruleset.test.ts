@@ -46,6 +46,16 @@ test('nft takes the table, and an empty one', () => {
   assert.match(listed(hostRuleset({ networks: [], published: [], interfaces: [] })), /iifname "bhw\*" .*drop/);
 });
 
+test('nft takes as many interfaces as a host has', () => {
+  const interfaces = Array.from({ length: 4096 }, (_, index) => `tap${index}`);
+  const text = listed(hostRuleset({ ...tables, interfaces }));
+  assert.match(text, /oifname != "bhw\*" oifname != \{[^}]*"tap4095"[^}]*\} masquerade/);
+  assert.match(
+    text,
+    /iifname \{[^}]*"tap4095"[^}]*\} meta mark & 0x00003000 == 0x00000000 counter packets 0 bytes 0 drop/,
+  );
+});
+
 test('a port published on loopback is open to the host alone', () => {
   const text = listed(hostRuleset(tables));
   const chain = (name: string) => text.slice(text.indexOf(`chain ${name} {`)).split('\n\t}')[0]!;

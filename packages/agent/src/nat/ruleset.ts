@@ -42,7 +42,7 @@ export interface HostTables {
 export function hostRuleset(tables: HostTables): string {
   for (const name of tables.interfaces)
     if (!/^[\w.@-]{1,15}$/.test(name)) throw new Error(`interface name ${JSON.stringify(name)}`);
-  const names = [`"${endpointPrefix}*"`, ...tables.interfaces.map((name) => `"${name}"`)];
+  const names = [`"${endpointPrefix}*"`, ...oneMatch(tables.interfaces)];
   return `table ${tableName} {
 ${chain('unjudged_input', 'filter', 'input', 'filter - 10', inputRules(names))}
 ${chain('unjudged_forward', 'filter', 'forward', 'filter - 10', forwardRules(tables, names))}
@@ -52,6 +52,12 @@ ${chain('published_local', 'nat', 'output', '-110', publishedRules(tables.publis
 ${chain('outbound', 'nat', 'postrouting', 'srcnat - 10', outboundRules(tables, names))}
 }
 `;
+}
+
+/** However many names: one match. A rule has room for about sixty, and each would cost every packet. */
+function oneMatch(interfaces: readonly string[]): readonly string[] {
+  const quoted = interfaces.map((name) => `"${name}"`);
+  return quoted.length < 2 ? quoted : [`{ ${quoted.join(', ')} }`];
 }
 
 function chain(name: string, type: 'filter' | 'nat', hook: string, priority: string, rules: readonly string[]): string {
