@@ -105,8 +105,14 @@ export class Journal implements Disposable {
     for (const listener of this.#listeners) listener();
   }
 
+  /** Not synced by itself: a batch that a crash brings back is sent again, and the manager knows its number. */
   acknowledge(number: number): void {
-    this.#remove(number);
+    this.#database.exec('PRAGMA synchronous = NORMAL');
+    try {
+      this.#remove(number);
+    } finally {
+      this.#database.exec('PRAGMA synchronous = FULL');
+    }
   }
 
   /** The oldest batches after a number. */
