@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openCore } from '../core.ts';
+import { approverRoles } from './approvers.ts';
 import { documentBytesMax } from './policies.ts';
 import { defaultLifetimes } from '../hosts/authority.ts';
 import { makeAgentKeys } from '../testing/agent-client.ts';
@@ -211,5 +212,24 @@ test('an author with a scope speaks for the workloads of that scope only', async
     assert.equal(overwrite.kind, 'out-of-scope', 'another’s policy is not taken over by its name');
     const removal = await apply(core, [], { actor: scoped, removed: [{ kind: 'Policy', name: 'theirs' }] });
     assert.equal(removal.kind, 'out-of-scope');
+  });
+});
+
+test('a rule asks a role that answers questions', async () => {
+  await withCore(async (core) => {
+    const asking = (by: string) =>
+      apply(core, [
+        segment('a', { app: 'a' }),
+        policy('p', { action: 'ask', from: { segment: 'a' }, to: { any: true }, approve: { by, within: '1m' } }),
+      ]);
+    for (const by of ['operator', 'aprover']) {
+      const result = await asking(by);
+      assert.ok(result.kind === 'refused');
+      assert.deepEqual(
+        result.problems.map(({ path, document, allowed }) => [path, document, allowed]),
+        [['spec.rules[0].approve.by', 'Policy/p', 'approver, administrator']],
+      );
+    }
+    for (const by of approverRoles) assert.equal((await asking(by)).kind, 'applied');
   });
 });

@@ -15,6 +15,7 @@ import {
 import { planIdentities, relevantLabels } from '../inventory/identities.ts';
 import { labelsText } from '../inventory/inventory-state.ts';
 import { changedKeyCounts } from './label-keys.ts';
+import { approverProblems } from './approvers.ts';
 import { scopeProblems } from './scope.ts';
 import { documentCount, documentOf } from './set-documents.ts';
 import type { Document, Labels, PolicySet, Problem } from '@bulkhead/policy';
@@ -173,6 +174,8 @@ export class Policies implements PolicyReader, PolicyView {
     }
     const outside = scopeProblems(actor.scope, changes, this.#set);
     if (outside.length > 0) return { kind: 'out-of-scope', problems: outside };
+    const strangers = approverProblems(documents);
+    if (strangers.length > 0) return { kind: 'refused', problems: strangers };
     const resolved = changePolicySet(this.#set, { set: documents, removed }, { checkCondition: conditionFault });
     if (resolved.kind === 'refused') return resolved;
     const after = resolved.policySet;
