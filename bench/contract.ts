@@ -23,24 +23,39 @@ export interface BenchOptions {
   readonly json: string | null;
   /** Where the processes that are measured write CPU profiles; slows them down. */
   readonly profile: string | null;
+  /** The one part of the benchmark that is to run; null: all that fit. */
+  readonly only: string | null;
 }
 
-export function parseBenchOptions(name: string, about: string): BenchOptions {
+/** `parts`: what `--only` may name. */
+export function parseBenchOptions(name: string, about: string, parts: readonly string[] = []): BenchOptions {
   const { values } = parseArgs({
     options: {
       quick: { type: 'boolean', default: false },
       json: { type: 'string' },
       profile: { type: 'string' },
+      only: { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
   if (values.help) {
     console.log(
-      `npm run bench:${name} -- [--quick] [--json FILE] [--profile DIR]\n\n${about}\n\n  --quick      fewer rounds, at most 50 s; the sizes stay as they are\n  --json FILE  also write the figures and their raw data to FILE\n  --profile DIR  CPU profiles of agent and manager in DIR, where a benchmark runs them; figures are then too slow`,
+      [
+        `npm run bench:${name} -- [options]\n\n${about}\n`,
+        '  --quick        fewer rounds, at most 50 s; the sizes stay as they are',
+        '  --json FILE    also write the figures and their raw data to FILE',
+        '  --profile DIR  CPU profiles of agent and manager in DIR, where they are run; figures are then too slow',
+        ...(parts.length === 0 ? [] : [`  --only PART    ${parts.join(', ')}`]),
+      ].join('\n'),
     );
     process.exit(0);
   }
-  return { quick: values.quick, json: values.json ?? null, profile: values.profile ?? null };
+  const { quick, json = null, profile = null, only = null } = values;
+  if (only !== null && !parts.includes(only)) {
+    console.error(`--only ${only}: is none of ${parts.join(', ') || 'no parts'}`);
+    process.exit(2);
+  }
+  return { quick, json, profile, only };
 }
 
 export function median(values: readonly number[]): number {

@@ -4,8 +4,17 @@ import { once } from 'node:events';
 import path from 'node:path';
 import process from 'node:process';
 import { createInterface } from 'node:readline';
-import { measured, notMeasured, parseBenchOptions, ratio, report, type Figure } from '../contract.ts';
+import {
+  measured,
+  notMeasured,
+  parseBenchOptions,
+  ratio,
+  report,
+  type BenchOptions,
+  type Figure,
+} from '../contract.ts';
 import { mountBpf } from '../host/governed-host.ts';
+import { fleetFigures } from './fleet.ts';
 import type { PacketCosts } from './ours.ts';
 import { createTopology, peers, type Topology } from './topology.ts';
 import { buildLoad, measureLoad, setOffload, startServer, type Load } from './traffic.ts';
@@ -141,17 +150,10 @@ async function packetFigures(rounds: number): Promise<Figure[]> {
   ];
 }
 
-async function main(): Promise<void> {
-  const options = parseBenchOptions(
-    'datapath',
-    'The datapath between two workloads beside a plain bridge, routing and other firewalls; medians of interleaved rounds.',
-  );
-  await mountBpf();
-  await buildLoad();
+async function trafficPart(options: BenchOptions): Promise<Figure[]> {
   const contenders: Contender[] = [];
   const absent = new Map<string, string>();
   const loads: number[] = [];
-  const figures: Figure[] = [];
   try {
     for (const [name, make] of Object.entries(peers)) {
       const topology = await make();
@@ -164,12 +166,38 @@ async function main(): Promise<void> {
       if (policies === policiesMost) loads.push(ours.loadMs / 1000);
     }
     const [rounds, seconds] = options.quick ? [3, 0.25] : [11, 1];
-    figures.push(...trafficFigures(await measureRounds(contenders, rounds, seconds), absent));
+    const figures = trafficFigures(await measureRounds(contenders, rounds, seconds), absent);
+    return [...figures, measured('datapath.load100k', 's', loads)];
   } finally {
     for (const { processes } of contenders) for (const one of processes) one.kill();
     for (const { topology } of contenders) await topology[Symbol.asyncDispose]();
   }
-  figures.push(...(await packetFigures(options.quick ? 3 : 11)), measured('datapath.load100k', 's', loads));
+}
+
+/** Attaching 1,000 endpoints is set-up and takes minutes, so that `--quick` leaves it to those who ask for it. */
+function fleetPart(options: BenchOptions): Promise<Figure[]> {
+  if (!options.quick || options.only === 'fleet') return fleetFigures(options);
+  const why = '1,000 endpoints take longer to attach than --quick lasts: --only fleet';
+  return Promise.resolve([notMeasured('agent.memory', 'MB', why), notMeasured('policy.receipt.p99', 'ms', why)]);
+}
+
+const parts: Readonly<Record<string, (options: BenchOptions) => Promise<Figure[]>>> = {
+  traffic: trafficPart,
+  packets: (options) => packetFigures(options.quick ? 3 : 11),
+  fleet: fleetPart,
+};
+
+async function main(): Promise<void> {
+  const options = parseBenchOptions(
+    'datapath',
+    'The datapath between two workloads beside a plain bridge, routing and other firewalls; medians of interleaved rounds.',
+    Object.keys(parts),
+  );
+  await mountBpf();
+  await buildLoad();
+  const figures: Figure[] = [];
+  for (const [name, measure] of Object.entries(parts))
+    if (options.only === null || options.only === name) figures.push(...(await measure(options)));
   report('Datapath', figures, options);
 }
 

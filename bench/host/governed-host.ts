@@ -4,9 +4,10 @@
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -16,11 +17,15 @@ import { controlCalls, managerCalls, RequestError, type Call } from './requests.
 const run = promisify(execFile);
 const deadlineMs = 60_000;
 const pollMs = 20;
+/** USER_HZ: what /proc counts in, on every Linux. */
+const clockTicksPerSecond = 100;
 const receiptWaitMs = 30_000;
 const mains = {
   manager: fileURLToPath(new URL('../../packages/manager/src/main.ts', import.meta.url)),
   agent: fileURLToPath(new URL('../../packages/agent/src/main.ts', import.meta.url)),
 } as const;
+
+const profiler = fileURLToPath(new URL('profiler.ts', import.meta.url));
 
 export type Part = keyof typeof mains;
 
@@ -125,6 +130,21 @@ export class GovernedHost implements AsyncDisposable {
     return (Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)![1]) * 1024) / 1e6;
   }
 
+  /** Processor time that the process has taken, user and system, all of its threads. */
+  cpuSeconds(part: Part): number {
+    const fields = readFileSync(`/proc/${this.#pids.get(part)}/stat`, 'utf8')
+      .split(') ')[1]!
+      .split(' ');
+    return (Number(fields[11]) + Number(fields[12])) / clockTicksPerSecond;
+  }
+
+  /** Profiles begin here, if they are wanted. */
+  beginProfiles(): void {
+    if (this.#options.profile === null) return;
+    mkdirSync(this.#options.profile, { recursive: true });
+    for (const pid of this.#pids.values()) process.kill(pid, 'SIGUSR2');
+  }
+
   /** Starts something in a workload's namespace; it ends with the host, or before. */
   spawn(workload: string, command: readonly string[]): ChildProcess {
     const child = spawn('nsenter', [`--net=/run/netns/${this.namespaceOf(workload)}`, ...command], {
@@ -178,10 +198,13 @@ export class GovernedHost implements AsyncDisposable {
   #start(part: Part, args: readonly string[]): void {
     const log = openSync(path.join(this.directory, `${part}.log`), 'a');
     const { profile } = this.#options;
-    const runtime =
-      profile === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`, `--cpu-prof-name=${part}.cpuprofile`];
+    const runtime = profile === null ? [] : ['--import', profiler];
     const words = [`--net=/run/netns/${this.name}`, process.execPath, ...runtime, mains[part]];
-    const child = spawn('nsenter', [...words, ...args], { stdio: ['ignore', log, log] });
+    const own = profile === null ? {} : { BULKHEAD_BENCH_PROFILE: path.resolve(profile, `${part}.cpuprofile`) };
+    const child = spawn('nsenter', [...words, ...args], {
+      stdio: ['ignore', log, log],
+      env: { ...process.env, ...own },
+    });
     closeSync(log);
     this.#children.add(child);
     this.#pids.set(part, child.pid!);

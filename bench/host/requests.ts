@@ -62,7 +62,11 @@ function call(
       else reject(new RequestError(what, status, text));
     });
   });
-  request.on('error', reject);
+  request.on('error', (error: NodeJS.ErrnoException) => {
+    // The server ended a kept connection as it was taken again: nothing was asked yet.
+    if (request.reusedSocket && error.code === 'ECONNRESET') resolve(call(begin, { what, body }));
+    else reject(error);
+  });
   request.end(body === undefined ? undefined : JSON.stringify(body));
   return promise;
 }

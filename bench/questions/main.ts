@@ -109,15 +109,20 @@ async function rateFigures(host: GovernedHost, address: string, sizes: Sizes): P
   const rates: number[] = [];
   const lost: number[] = [];
   const latencies: number[] = [];
+  const costs = { agent: [] as number[], manager: [] as number[] };
   const all = (seconds: number): Promise<Connects[]> =>
     Promise.all(clients.map((client) => connects(host, client, ['spread', address, askedPort, seconds, width])));
   await all(warmUpSeconds);
+  host.beginProfiles();
   for (let round = 0; round < sizes.rateRounds; round++) {
     await settle(host);
     const before = await askedOf(host);
+    const spent = { agent: host.cpuSeconds('agent'), manager: host.cpuSeconds('manager') };
     const results = await all(sizes.rateSeconds);
     await settle(host);
     const after = await askedOf(host);
+    for (const part of ['agent', 'manager'] as const)
+      costs[part].push(((host.cpuSeconds(part) - spent[part]) * 1e6) / (after.held - before.held));
     rates.push(results.reduce((sum, { rate }) => sum + rate, 0));
     latencies.push(median(results.map(({ p50 }) => p50)) / 1000);
     lost.push(after.held - before.held - (after.logged - before.logged));
@@ -133,6 +138,8 @@ async function rateFigures(host: GovernedHost, address: string, sizes: Sizes): P
       undefined,
       `${underWay} under way from ${clients.length} workloads, none alike`,
     ),
+    measured('questions.cpu.agent', 'us', costs.agent, undefined, 'processor time per question, with its flows'),
+    measured('questions.cpu.manager', 'us', costs.manager),
     measured('questions.rate.p50', 'ms', latencies, undefined, 'of a connect under that load'),
     measured(
       'questions.lost',
