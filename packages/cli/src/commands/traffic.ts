@@ -235,7 +235,7 @@ function registerDivergence(program: Command, shell: Shell): void {
           rows: items,
           columns: divergenceColumns(shell.nowMs()),
           name: (row) => row.id,
-          empty: 'none: engine and wire agree',
+          empty: host === undefined && workload === undefined ? 'none: engine and wire agree' : 'no such differences',
         });
       },
     );
