@@ -44,16 +44,26 @@ async function* linesOf(options: TransportOptions, response: IncomingMessage): A
   const lines = createInterface({ input: response, crlfDelay: Infinity })[Symbol.asyncIterator]();
   try {
     for (;;) {
-      const next = await read(options, () => lines.next());
+      const next = await lines.next().catch((error: unknown) => {
+        throw ended(options, error);
+      });
       if (next.done === true) break;
       yield next.value;
     }
     // readline ends quietly where the connection broke off.
-    if (!response.complete && options.signal?.aborted !== true)
-      throw new CommandFailure('unreachable', `the manager at ${options.server} ended the connection`);
+    if (!response.complete && options.signal?.aborted !== true) throw ended(options, undefined);
   } finally {
     response.destroy();
   }
+}
+
+/** A stream that broke off: it began well, so what helps is something else than when there is no manager. */
+function ended(options: TransportOptions, cause: unknown): unknown {
+  if (options.signal?.aborted === true) return cause;
+  return new CommandFailure('unreachable', `the manager at ${options.server} ended the stream`, {
+    remedy: 'It was stopped, or this end was too slow for what came: begin again, and ask for less.',
+    cause,
+  });
 }
 
 async function read<Value>(options: TransportOptions, reading: () => Promise<Value>): Promise<Value> {

@@ -35,3 +35,28 @@ test('a watch that the store refuses is an error, not a stream that stays silent
   assert.equal(status, 503, body);
   assert.equal((JSON.parse(body) as { error: { code: string } }).error.code, 'busy');
 });
+
+test('a burst that is larger than what may wait for a slow reader reaches a quick one whole', async () => {
+  await using fixture = await managerFixture();
+  const transport = apiTransport(fixture.address(await fixture.token('viewer')));
+  const stream = await transport.stream({ method: 'GET', path: '/v1/flows/watch', body: null });
+  await fixture.flows.watching(1);
+  const count = 20_000;
+  for (let i = 0; i < count; i += 1) fixture.flows.show('h1', `f${i}`);
+  let read = 0;
+  for await (const line of stream.lines) {
+    if (line !== '') read += 1;
+    if (read === count) break;
+  }
+  assert.equal(read, count);
+});
+
+test('a reader who takes nothing is cut off before what waits grows without end', async () => {
+  await using fixture = await managerFixture();
+  const transport = apiTransport(fixture.address(await fixture.token('viewer')));
+  const stream = await transport.stream({ method: 'GET', path: '/v1/flows/watch', body: null });
+  await fixture.flows.watching(1);
+  for (let i = 0; i < 150_000; i += 1) fixture.flows.show('h1', `f${i}`);
+  await fixture.flows.watching(0);
+  stream.close();
+});

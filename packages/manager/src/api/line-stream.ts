@@ -5,8 +5,10 @@ import type { ServerResponse } from 'node:http';
 import type { Unsubscribe } from '../services.ts';
 import type { LineSource, LineStream } from './handler.ts';
 
-/** Bytes that wait for a reader, at most. */
-const unreadBytesMax = 4 * 1024 * 1024;
+/** Bytes that wait for a reader: a burst may bring more than the first number, but not stay above it for long, nor reach the second. */
+const unreadBytesUsual = 4 * 1024 * 1024;
+const unreadBytesMax = 32 * 1024 * 1024;
+const burstMs = 10_000;
 const stillHereMs = 15_000;
 /** How long a reader of a source may take no byte at all. */
 const stalledMs = 60_000;
@@ -21,6 +23,13 @@ export function sendLines(reply: FastifyReply, stream: LineStream, mayRead: () =
   let over = false;
   let close: Unsubscribe | null = null;
   let timer: NodeJS.Timeout | undefined;
+  let burstSinceMs: number | null = null;
+  const tooSlow = (): boolean => {
+    if (raw.writableLength <= unreadBytesUsual) burstSinceMs = null;
+    else burstSinceMs ??= performance.now();
+    const lastedMs = burstSinceMs === null ? 0 : performance.now() - burstSinceMs;
+    return raw.writableLength > unreadBytesMax || lastedMs > burstMs;
+  };
   const begin = () => {
     if (begun) return;
     begun = true;
@@ -35,7 +44,7 @@ export function sendLines(reply: FastifyReply, stream: LineStream, mayRead: () =
   const send = (line: string): boolean => {
     if (over) return false;
     begin();
-    if (raw.writableLength <= unreadBytesMax && mayRead()) {
+    if (!tooSlow() && mayRead()) {
       raw.write(line);
       return true;
     }
