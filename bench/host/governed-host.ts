@@ -17,6 +17,8 @@ import { controlCalls, managerCalls, RequestError, type Call } from './requests.
 const run = promisify(execFile);
 const deadlineMs = 60_000;
 const pollMs = 20;
+/** How long a process may take to end by itself, and to write its profile. */
+const endMs = 20_000;
 /** USER_HZ: what /proc counts in, on every Linux. */
 const clockTicksPerSecond = 100;
 const receiptWaitMs = 30_000;
@@ -225,7 +227,7 @@ async function end(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const gone = once(child, 'exit');
   child.kill('SIGTERM');
-  const forced = setTimeout(() => child.kill('SIGKILL'), 5_000);
+  const forced = setTimeout(() => child.kill('SIGKILL'), endMs);
   await gone;
   clearTimeout(forced);
 }
