@@ -142,8 +142,10 @@ export class Reconciler {
 
   #plan(): Plan {
     const { context, everything } = this.#options;
+    const desired = this.#options.desired();
+    this.#forgetVoidRefusals(desired);
     const made = plan({
-      desired: this.#options.desired(),
+      desired,
       actual: this.#target.mirror,
       refusals: this.#refused,
       nextRuleset: this.#nextRuleset,
@@ -208,6 +210,14 @@ export class Reconciler {
       this.#mirrorIsRead = false;
     }
     this.#forgetTables();
+  }
+
+  /** A refusal ends with what it was about: an endpoint that could not be had was given up, and the next may have its slot and address. */
+  #forgetVoidRefusals({ endpoints, addresses, cidrs }: DesiredKernel): void {
+    const refused = this.#refused;
+    for (const slot of refused.slots) if (!endpoints.has(slot)) refused.slots.delete(slot);
+    for (const address of refused.addresses) if (!addresses.has(address)) refused.addresses.delete(address);
+    for (const cidr of refused.cidrs) if (!cidrs.has(cidr)) refused.cidrs.delete(cidr);
   }
 
   #forgetRefusals(): void {
