@@ -3,18 +3,20 @@ import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { CheckpointOrder } from './checkpoints.ts';
 
+const port = parentPort;
+if (port === null) throw new Error('checkpoint-worker.ts runs as a worker');
 const database = new DatabaseSync(workerData as string);
 database.exec('PRAGMA synchronous = FULL');
 const checkpoint = database.prepare('PRAGMA wal_checkpoint(PASSIVE)');
 
-parentPort!.on('message', (order: CheckpointOrder) => {
+port.on('message', (order: CheckpointOrder) => {
   switch (order) {
     case 'checkpoint':
       checkpoint.get();
-      parentPort!.postMessage(order);
+      port?.postMessage(order);
       return;
     case 'close':
       database.close();
-      parentPort!.close();
+      port.close();
   }
 });

@@ -72,5 +72,5 @@ export class Checkpoints implements AsyncDisposable {
 export type CheckpointOrder = 'checkpoint' | 'close';
 
 function tell(worker: Worker, order: CheckpointOrder): void {
-  worker.postMessage(order);
+  worker.postMessage(order, []);
 }
