@@ -51,6 +51,8 @@ export class Core {
   readonly reconciler: Reconciler;
   #interfaceAddresses: ReadonlySet<string> = new Set();
   #arrivedNs: bigint;
+  /** Of the mirror's networks, for `verdict`: the resolver asks for each of a workload's names. */
+  #prefixes: PrefixTable | null = null;
   #receipt: ReceiptMessage | null = null;
   #refusedRevision: readonly string[] = [];
 
@@ -161,7 +163,7 @@ export class Core {
       question.address,
       mirror.addresses.get(question.address),
       identityOf,
-      new PrefixTable(mirror.cidrs),
+      (this.#prefixes ??= new PrefixTable(mirror.cidrs)),
     );
     const table = lookup({ store: this.#tables, denial: this.#denial }, content, 'egress', peer);
     return verdictOf(table, protocolNumber[question.protocol], question.port);
@@ -185,6 +187,7 @@ export class Core {
 
   #onApplied(outcome: Outcome): void {
     const { kernel, clock, onReceipt, onApplied, setRevision } = this.#options;
+    this.#prefixes = null;
     const before = this.#receipt;
     // A pass that did not settle enforces nothing new: the receipt stays with the revision that was.
     const revision = outcome.isSettled ? this.store.revision : (before?.revision ?? 0);

@@ -84,14 +84,14 @@ export function openAgentState(directory: string): AgentState {
   function transaction<T>(run: () => T, survives: 'power' | 'process' = 'power'): T {
     if (depth > 0) return run();
     if (survives === 'process') database.exec('PRAGMA synchronous = NORMAL');
-    database.exec('BEGIN IMMEDIATE');
     depth++;
     try {
+      database.exec('BEGIN IMMEDIATE');
       const result = run();
       database.exec('COMMIT');
       return result;
     } catch (error) {
-      database.exec('ROLLBACK');
+      if (database.isTransaction) database.exec('ROLLBACK');
       throw error;
     } finally {
       depth--;

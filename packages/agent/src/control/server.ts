@@ -64,7 +64,7 @@ export class ControlServer implements AsyncDisposable {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { pathname } = new URL(request.url ?? '/', 'http://agent');
+    const [pathname = '/'] = (request.url ?? '/').split('?');
     try {
       if (request.method === 'GET' && pathname === '/metrics') {
         response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(await this.#options.metrics());

@@ -17,10 +17,10 @@ export class TokenBuckets {
   /** True when one was left. */
   take(owner: string, nowMs: number): boolean {
     const former = this.#buckets.get(owner);
+    // A clock that was set back gives none back, and takes none away.
+    const elapsedMs = former === undefined ? 0 : Math.max(0, nowMs - former.atMs);
     const tokens =
-      former === undefined
-        ? this.#burst
-        : Math.min(this.#burst, former.tokens + ((nowMs - former.atMs) / 1000) * this.#perSecond);
+      former === undefined ? this.#burst : Math.min(this.#burst, former.tokens + (elapsedMs / 1000) * this.#perSecond);
     this.#buckets.delete(owner);
     // The one unused for longest is full again, or nearly.
     if (this.#buckets.size >= this.#ownersMax) this.#buckets.delete(this.#buckets.keys().next().value!);
@@ -33,7 +33,7 @@ export class TokenBuckets {
 export class AnswerCache {
   readonly #entriesMax: number;
   readonly #bytesMax: number;
-  readonly #entries = new Map<string, { message: Uint8Array; untilMs: number }>();
+  readonly #entries = new Map<string, { message: Uint8Array; fromMs: number; untilMs: number }>();
   #bytes = 0;
 
   constructor(options: { readonly entriesMax: number; readonly bytesMax: number }) {
@@ -45,7 +45,8 @@ export class AnswerCache {
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
     this.#remove(key, entry.message);
-    if (entry.untilMs <= nowMs) return undefined;
+    // From the future: the clock was set back, and nobody knows how old it is.
+    if (entry.untilMs <= nowMs || entry.fromMs > nowMs) return undefined;
     this.#entries.set(key, entry);
     this.#bytes += entry.message.length;
     return entry.message;
@@ -55,7 +56,7 @@ export class AnswerCache {
     const former = this.#entries.get(key);
     if (former !== undefined) this.#remove(key, former.message);
     if (ttlSeconds <= 0 || message.length > this.#bytesMax) return;
-    this.#entries.set(key, { message, untilMs: nowMs + ttlSeconds * 1000 });
+    this.#entries.set(key, { message, fromMs: nowMs, untilMs: nowMs + ttlSeconds * 1000 });
     this.#bytes += message.length;
     while (this.#entries.size > this.#entriesMax || this.#bytes > this.#bytesMax) {
       const [oldest, entry] = this.#entries.entries().next().value!;

@@ -94,7 +94,7 @@ export class ResolverListeners implements AsyncDisposable {
     const source = canonicalAddress(socket.remoteAddress ?? '') ?? '';
     const open = this.#connections.get(source) ?? 0;
     socket.on('error', () => undefined);
-    if (open >= connectionsPerAddressMax) return void socket.destroy();
+    if (open >= connectionsPerAddressMax || !this.#resolver.knows(source)) return void socket.destroy();
     this.#connections.set(source, open + 1);
     socket.on('close', () => {
       const left = this.#connections.get(source)! - 1;
@@ -119,7 +119,8 @@ export class ResolverListeners implements AsyncDisposable {
           questions++;
           const answer = await this.#resolver.answer(received.subarray(2, length + 2), source, 'tcp');
           if (answer === null) return void socket.destroy();
-          socket.write(framed(answer));
+          // One answer waits at most: a client that does not read must not fill our memory with what it asked for.
+          if (!socket.write(framed(answer)) && !(await drained(socket))) return;
           received = received.subarray(length + 2);
         }
       }
@@ -127,6 +128,14 @@ export class ResolverListeners implements AsyncDisposable {
       socket.destroy();
     }
   }
+}
+
+/** False where the connection ended first. */
+function drained(socket: Socket): Promise<boolean> {
+  return new Promise((resolve) => {
+    socket.once('drain', () => resolve(true));
+    socket.once('close', () => resolve(false));
+  });
 }
 
 function close({ udp, tcp }: Listening): Promise<void> {

@@ -221,3 +221,13 @@ test('bounds hold: buckets refill, caches stay within entries and bytes, not too
   assert.equal(await first, 1);
   assert.equal(await inFlight.run('a', () => Promise.resolve(2)), 2);
 });
+
+test('a clock that is set back silences no workload, and makes no answer older than it is', () => {
+  const buckets = new TokenBuckets({ perSecond: 1, burst: 3, ownersMax: 8 });
+  assert.ok(buckets.take('w', 10_000_000));
+  assert.deepEqual([buckets.take('w', 1000), buckets.take('w', 1000), buckets.take('w', 1000)], [true, true, false]);
+  assert.ok(buckets.take('w', 2000), 'and tokens come back in the new time');
+  const cache = new AnswerCache({ entriesMax: 8, bytesMax: 100 });
+  cache.set('name', new Uint8Array(3), 60, 10_000_000);
+  assert.equal(cache.get('name', 1000), undefined);
+});

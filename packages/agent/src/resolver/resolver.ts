@@ -82,6 +82,11 @@ export class Resolver {
     this.#options = options;
   }
 
+  /** Whether whoever has this address is answered at all: connections of others are not kept open. */
+  knows(source: string): boolean {
+    return this.#options.askerOf(source) !== null;
+  }
+
   /** The answer to a message, null where there is none to give. Never rejects. */
   async answer(message: Uint8Array, source: string, transport: 'udp' | 'tcp'): Promise<Uint8Array | null> {
     const asker = this.#options.askerOf(source);
