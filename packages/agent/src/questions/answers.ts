@@ -2,6 +2,7 @@
 
 export interface Answer {
   readonly verdict: 'allow' | 'deny' | 'reject';
+  readonly fromMs: number;
   readonly untilMs: number;
   /** The question that was answered. */
   readonly question: string;
@@ -32,7 +33,8 @@ export class Answers {
     for (const key of keys) {
       const answer = this.#byKey.get(key);
       if (answer === undefined) continue;
-      if (answer.untilMs > nowMs) return answer;
+      // One from the future: the clock was set back, and nobody knows how old it is.
+      if (answer.untilMs > nowMs && answer.fromMs <= nowMs) return answer;
       this.#byKey.delete(key);
     }
     return undefined;

@@ -1,5 +1,5 @@
 /** Accounting of held packets: in all, by bytes, and by the endpoint that sends. */
-import type { Punt, PuntDevice } from '@bulkhead/kernel';
+import { KernelError, type Punt, type PuntDevice } from '@bulkhead/kernel';
 import { questionLimits } from './limits.ts';
 
 export interface HeldPacket {
@@ -37,7 +37,7 @@ export class HeldPackets {
     const { packetsMax, packetsPerEndpointMax, bytesMax } = questionLimits;
     if (this.#packets >= packetsMax || held >= packetsPerEndpointMax || this.#bytes + frame.length > bytesMax) {
       this.#refused++;
-      this.#device.refuse(punt, frame, false);
+      guarded(() => this.#device.refuse(punt, frame, false));
       return null;
     }
     this.#packets++;
@@ -54,6 +54,16 @@ export class HeldPackets {
     const held = this.#bySlot.get(slot)! - 1;
     if (held === 0) this.#bySlot.delete(slot);
     else this.#bySlot.set(slot, held);
+  }
+}
+
+/** A device that fails refuses by itself: nothing comes back in. The text of the failure is the outcome. */
+export function guarded<T>(run: () => T): T | string {
+  try {
+    return run();
+  } catch (error) {
+    if (error instanceof KernelError) return error.message;
+    throw error;
   }
 }
 

@@ -2,13 +2,13 @@
  * Held connections that a rule asks about: coalesced into questions, answered by the manager or by what it answered before, released or
  * refused. Whatever goes wrong, a packet is refused, and how it ended is recorded.
  */
-import { type ConnectionKey, KernelError, type Punt, type PuntDevice } from '@bulkhead/kernel';
+import type { ConnectionKey, Punt, PuntDevice } from '@bulkhead/kernel';
 import type { AgentMessage, DecisionMessage, QuestionMessage } from '@bulkhead/protocol';
 import type { Clock } from '../clock.ts';
 import type { Parties } from '../parties.ts';
 import { Answers } from './answers.ts';
 import { Attributions, type Attribution } from './attributions.ts';
-import { HeldPackets, type HeldPacket } from './held-packets.ts';
+import { guarded, HeldPackets, type HeldPacket } from './held-packets.ts';
 import { questionLimits } from './limits.ts';
 import { PairRates } from './pair-rates.ts';
 import type { CombinedTerms, Denial, Terms } from './terms.ts';
@@ -193,7 +193,7 @@ export class Questions implements Disposable {
     }
     const { verdict, scope, forSeconds } = decision;
     if (scope !== 'connection' && forSeconds > 0) {
-      const answer = { verdict, untilMs: nowMs + forSeconds * 1000, question: decision.question };
+      const answer = { verdict, fromMs: nowMs, untilMs: nowMs + forSeconds * 1000, question: decision.question };
       this.#answers.remember(question.answerKeys[scope], answer);
     }
     this.#end(question, verdict);
@@ -276,16 +276,6 @@ export class Questions implements Disposable {
       ratePerMinute: this.#rates.count(pair, nowMs),
       atMs: nowMs,
     };
-  }
-}
-
-/** A device that fails refuses by itself: nothing comes back in. The text of the failure is the outcome. */
-function guarded<T>(run: () => T): T | string {
-  try {
-    return run();
-  } catch (error) {
-    if (error instanceof KernelError) return error.message;
-    throw error;
   }
 }
 

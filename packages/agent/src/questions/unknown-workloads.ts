@@ -1,7 +1,7 @@
 /** Packets of and to endpoints whose labels are not known yet: kept a while, and judged anew when they are. */
 import type { Punt, PuntDevice } from '@bulkhead/kernel';
 import type { Clock } from '../clock.ts';
-import type { HeldPacket, HeldPackets } from './held-packets.ts';
+import { guarded, type HeldPacket, type HeldPackets } from './held-packets.ts';
 import { questionLimits } from './limits.ts';
 
 export class UnknownWorkloads {
@@ -31,7 +31,7 @@ export class UnknownWorkloads {
     const cancel = this.#clock.after(questionLimits.unknownMs, () => {
       this.#release(packet);
       this.#expired++;
-      this.#device.refuse(punt, frame, false);
+      guarded(() => this.#device.refuse(punt, frame, false));
     });
     this.#packets.set(packet, cancel);
   }
@@ -45,7 +45,7 @@ export class UnknownWorkloads {
     }
     for (const packet of ready) {
       this.#release(packet);
-      this.#device.judge(packet.punt, packet.frame);
+      guarded(() => this.#device.judge(packet.punt, packet.frame));
     }
   }
 
