@@ -15,6 +15,23 @@ const world = new World([
 const service = world.service(openSqliteQuestionLog(file));
 let asked = 0;
 
+let printing: Promise<void> = Promise.resolve();
+
+/** Synchronous writes, so that what the client saw has left the process; a reader that is behind is waited for, and no line cuts another. */
+function print(line: string): Promise<void> {
+  printing = printing.then(async () => {
+    for (let rest = Buffer.from(line); rest.length > 0;) {
+      try {
+        rest = rest.subarray(writeSync(1, rest));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+        await new Promise(setImmediate);
+      }
+    }
+  });
+  return printing;
+}
+
 async function askForEver(lane: number): Promise<void> {
   for (;;) {
     const questions = Array.from({ length: Number(size) }, (_, place) => {
@@ -23,8 +40,7 @@ async function askForEver(lane: number): Promise<void> {
       return { ...world.question(rule), id: `h1:${boot}:${asked}` };
     });
     const decisions = await service.ask('h1', questions);
-    // Synchronous, so that what the client saw has left the process.
-    writeSync(1, `${decisions.map(({ question, verdict }) => `${question}=${verdict}`).join(' ')}\n`);
+    await print(`${decisions.map(({ question, verdict }) => `${question}=${verdict}`).join(' ')}\n`);
   }
 }
 
