@@ -110,11 +110,10 @@ function boot(kernel: string, initramfs: string, script: string, options: Debian
   );
   return new Promise((resolve, reject) => {
     let log = '';
-    const keep = (chunk: Buffer): void => {
-      log += chunk.toString();
-    };
-    qemu.stdout.on('data', keep);
-    qemu.stderr.on('data', keep);
+    for (const stream of [qemu.stdout, qemu.stderr]) {
+      // A character may arrive in two pieces.
+      stream.setEncoding('utf8').on('data', (text: string) => (log += text));
+    }
     const timer = setTimeout(() => {
       qemu.kill('SIGKILL');
       reject(
