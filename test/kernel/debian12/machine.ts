@@ -97,7 +97,7 @@ function boot(kernel: string, initramfs: string, script: string, options: Debian
         '-cpu',
         'max',
         '-smp',
-        '2',
+        '1',
       ],
       ...['-m', String(options.memoryMiB), '-kernel', kernel, '-initrd', initramfs, '-serial', 'stdio'],
       ...[
@@ -230,6 +230,8 @@ cp /command /new/run/command
 echo ${startMark} $(uname -r)
 ip link set lo up
 chroot /new /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TERM=dumb /bin/bash /run/command 2>&1
-echo ${endMark} $?
+code=$?
+echo
+echo ${endMark} $code
 poweroff -f
 `;
