@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { iptablesRules, nftablesRules } from './rules.ts';
 
@@ -26,6 +27,9 @@ export interface Topology extends AsyncDisposable {
 }
 
 const run = promisify(execFile);
+/** How long Open vSwitch's database may take to listen. */
+const databaseAttempts = 100;
+const databaseWaitMs = 50;
 
 /** Runs a program in one of the namespaces. `nsenter` and not `ip netns exec`: the latter hides bpffs. */
 export async function inNamespace(namespace: string, command: readonly string[], input?: string): Promise<string> {
@@ -179,6 +183,8 @@ async function openVswitch(): Promise<Topology | string> {
     await rm(home, { recursive: true, force: true });
   };
   try {
+    for (let attempt = 0; attempt < databaseAttempts && !existsSync(path.join(home, 'db.sock')); attempt++)
+      await delay(databaseWaitMs);
     await control('--no-wait', 'init');
     await control('add-br', 'br0', '--', 'set', 'bridge', 'br0', 'datapath_type=netdev');
     await control('add-port', 'br0', 'va', '--', 'add-port', 'br0', 'vb');
