@@ -33,7 +33,7 @@ export const hostAddresses = ['10.200.255.1', 'fd77::ffff'] as const;
 
 export class OracleHost implements AsyncDisposable {
   readonly kernel: LinuxKernel;
-  readonly members: readonly Member[];
+  members: readonly Member[] = [];
   readonly #namespaces: Namespaces;
   readonly #pinRoot: string;
   readonly #reasons: string[] = ['builtin:unknown'];
@@ -41,9 +41,8 @@ export class OracleHost implements AsyncDisposable {
   #rulesets = 0;
   #release: () => void = () => undefined;
 
-  private constructor(kernel: LinuxKernel, namespaces: Namespaces, pinRoot: string, members: readonly Member[]) {
+  private constructor(kernel: LinuxKernel, namespaces: Namespaces, pinRoot: string) {
     this.kernel = kernel;
-    this.members = members;
     this.#namespaces = namespaces;
     this.#pinRoot = pinRoot;
   }
@@ -53,6 +52,18 @@ export class OracleHost implements AsyncDisposable {
     namespaces.enter(namespaces.make('oracle'));
     const pinRoot = `/sys/fs/bpf/bhO-${process.pid}`;
     const kernel = openLinuxKernel({ pinRoot });
+    const host = new OracleHost(kernel, namespaces, pinRoot);
+    try {
+      await host.#furnish(count);
+      return host;
+    } catch (error) {
+      await host[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async #furnish(count: number): Promise<void> {
+    const { kernel } = this;
     kernel.programs.load();
     kernel.maps.setConfig({
       revision: 1,
@@ -83,7 +94,7 @@ export class OracleHost implements AsyncDisposable {
       kernel.maps.setAddress(ipv4, { kind: 'endpoint', slot });
       kernel.maps.setAddress(ipv6, { kind: 'endpoint', slot });
     }
-    return new OracleHost(kernel, namespaces, pinRoot, members);
+    this.members = members;
   }
 
   /** Puts one compiled policy in force: every member gets the tables of its identity. What was in force before is gone. */
