@@ -13,7 +13,7 @@ enum limit {
   connections_max = 1 << 18,
   punts_max = 1 << 14,
   fragments_max = 1 << 14,
-  events_bytes = 1 << 22,
+  events_bytes = 1 << 24,
   /* Levels of a port tree: 16^5 ranges. */
   port_depth_max = 5,
   /* IPv6 extension headers that are walked; a longer chain is dropped. */

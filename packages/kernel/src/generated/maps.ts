@@ -9,7 +9,7 @@
  * counters: type 6, flags 0, 51 entries, 4/8, u32 -> u64
  * endpoint_counters: type 2, flags 0, 4096 entries, 4/512, u32 -> struct{count@0 u64[64]} 512
  * endpoints: type 2, flags 1024, 4096 entries, 4/72, u32 -> struct{word@0 u64; state@64 u8; kind@72 u8; mtu@80 u16; ifindex@96 u32; generation@128 u32; connections_max@160 u32; mac@192 u8[6]; gateway_mac@240 u8[6]; padding@288 u8[4]; ipv4@320 u8[16]; ipv6@448 u8[16]} 72
- * events: type 27, flags 0, 4194304 entries, 0/0, - -> -
+ * events: type 27, flags 0, 16777216 entries, 0/0, - -> -
  * fragments: type 9, flags 0, 16384 entries, 48/16, struct{source@0 u8[16]; destination@128 u8[16]; id@256 u32; ifindex@288 u32; protocol@320 u8; padding@328 u8[7]} 48 -> struct{at_ns@0 u64; next@64 u32; source_port@96 u16; destination_port@112 u16} 16
  * interface_hints: type 2, flags 0, 4096 entries, 4/4, u32 -> u32
  * interfaces: type 1, flags 0, 4096 entries, 4/4, u32 -> u32
@@ -31,7 +31,7 @@ import {
 } from '../address.ts';
 
 /** Hash of the layout of all maps. Objects with another layout do not fit these codecs. */
-export const layout = '72caf97f781304e3';
+export const layout = '7c28efc648a88b81';
 export const mapNames = ['addresses', 'cidr_generation', 'cidrs', 'config', 'connections', 'counters', 'endpoint_counters', 'endpoints', 'events', 'fragments', 'interface_hints', 'interfaces', 'peer_hints', 'pendings', 'port_nodes', 'punts', 'rows', 'runtime', 'schema', 'scratch', 'usage'] as const;
 export type MapName = (typeof mapNames)[number];
 
@@ -50,7 +50,7 @@ export const eventKind = { new: 1, deny: 2, drop: 3, ask: 4, close: 5 } as const
 /** `enum idle_ms` */
 export const idleMs = { tcpSynSent: 30000, tcpEstablished: 21600000, tcpClosing: 120000, tcpClosed: 4000, udpSingle: 30000, udpStream: 180000, icmp: 30000, other: 120000 } as const;
 /** `enum limit` */
-export const limit = { endpointsMax: 4096, addressesMax: 262144, rowsMax: 1048576, portNodesMax: 131072, cidrsMax: 131072, interfaceHintsMax: 4096, peerHintsMax: 16384, connectionsMax: 262144, puntsMax: 16384, fragmentsMax: 16384, eventsBytes: 4194304, portDepthMax: 5, extensionsMax: 6, heartbeatMaxMs: 5000, recycleIntervalMs: 1000, pendingMs: 4000, puntMs: 900000, puntsPerEndpointMax: 512, fragmentMs: 30000, refusalEventsPerSecond: 500, refusalEventsBurst: 250, connectionEventsPerSecond: 50000, connectionEventsBurst: 10000, answersPerSecond: 1000, answersBurst: 250 } as const;
+export const limit = { endpointsMax: 4096, addressesMax: 262144, rowsMax: 1048576, portNodesMax: 131072, cidrsMax: 131072, interfaceHintsMax: 4096, peerHintsMax: 16384, connectionsMax: 262144, puntsMax: 16384, fragmentsMax: 16384, eventsBytes: 16777216, portDepthMax: 5, extensionsMax: 6, heartbeatMaxMs: 5000, recycleIntervalMs: 1000, pendingMs: 4000, puntMs: 900000, puntsPerEndpointMax: 512, fragmentMs: 30000, refusalEventsPerSecond: 500, refusalEventsBurst: 250, connectionEventsPerSecond: 50000, connectionEventsBurst: 10000, answersPerSecond: 1000, answersBurst: 250 } as const;
 /** `enum mark` */
 export const mark = { mask: 12288, answer: 4096, workload: 8192, forwarded: 12288 } as const;
 /** `enum owner_kind` */
