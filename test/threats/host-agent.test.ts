@@ -210,9 +210,14 @@ test('it answers for others: their question goes on waiting, and only a personâ€
 
 test('its flows stay its own: what another host recorded under the same id is untouched', async () => {
   const { host } = stage;
-  await host.connect('alice', 'vault', openPort, 3000);
-  await host.until('a flow of h1', async () => (await host.flows('&host=h1')).length > 0);
-  const flow = (await host.flows('&host=h1')).find(({ verdict }) => verdict === 'allow')!;
+  assert.equal(await host.connect('alice', 'vault', openPort, 5000), 'connected');
+  const ended = async (): Promise<Awaited<ReturnType<typeof host.flows>>[number] | undefined> =>
+    (await host.flows('&host=h1')).find(
+      ({ verdict, state, destination }) => verdict === 'allow' && state === 'closed' && destination.port === openPort,
+    );
+  // Until it has ended its own host records it again.
+  await host.until('h1 has told the end of the flow', async () => (await ended()) !== undefined);
+  const flow = (await ended())!;
   const { host: of, ...record } = flow as typeof flow & { readonly host: string };
   assert.equal(of, 'h1');
   const plain = ({ workload, identity, address, port }: typeof flow.source) => ({ workload, identity, address, port });

@@ -120,6 +120,9 @@ test('the control: what a workload began outside is answered; what only looks li
   await host.listen('lan', openPort);
   await host.apply(policy('out', rule));
   assert.equal(await host.connect('alice', 'lan', openPort, 5000), 'connected');
+  await host.until('the connection is over', async () =>
+    (await host.flows()).some(({ state, destination }) => state === 'closed' && destination.address === lanAddress),
+  );
   arrived(stage.link('alice'));
   const answers = [tcpFlag.syn | tcpFlag.ack, tcpFlag.ack, tcpFlag.rst].flatMap((flags) =>
     [stage.address('alice'), uplinkAddress].map((destination) =>
