@@ -64,3 +64,37 @@ export {
   type SideExplanation,
 } from './explain/explain.ts';
 export { explanationText, partyText } from './explain/text.ts';
+export {
+  classesMax,
+  emptyUniverse,
+  examplesMax,
+  type KnownAddress,
+  type KnownHost,
+  type KnownWorkloads,
+  type Universe,
+  type UniverseSummary,
+} from './analyse/universe.ts';
+export type { DefinedIn, NamedParty, PartySet, PartyTerm } from './analyse/terms.ts';
+export type { PortSet } from './analyse/port-set.ts';
+export { type DifferenceGroup, type DifferenceKind, type PolicyDifference } from './analyse/difference.ts';
+export {
+  type FlowColumns,
+  type FlowFate,
+  type FlowTable,
+  type RecordedFlow,
+  type RecordedFlows,
+  type RecordedVerdict,
+  recordedVerdicts,
+  type SimulatedChange,
+  type Simulation,
+  type SimulationResult,
+} from './analyse/simulation.ts';
+export type {
+  InvariantKind,
+  InvariantOutcome,
+  InvariantReport,
+  InvariantResult,
+  Statement,
+  WitnessHop,
+} from './analyse/invariant.ts';
+export type { LeftOut, Recommendation, RecommendedRule, RecommendOptions } from './analyse/recommendation.ts';
