@@ -59,6 +59,7 @@ const flow = (id: string) => {
     ingressReason: 'builtin:no-segment',
     dropReason: null,
     question: null,
+    staged: null,
     revision: 1,
     firstMs: Date.now(),
     lastMs: Date.now(),

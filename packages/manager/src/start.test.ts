@@ -180,6 +180,7 @@ test('a watcher sees questions and flows as they come', async () => {
     ingressReason: 'builtin:not-a-subject',
     dropReason: null,
     question: null,
+    staged: null,
     revision: 1,
     firstMs: Date.now(),
     lastMs: Date.now(),

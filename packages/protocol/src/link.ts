@@ -59,6 +59,17 @@ export const flowParty = z.strictObject({
   port: z.int().min(0).max(65_535),
 });
 
+/**
+ * What the policies that are only staged would have made of a flow, with who would have decided at each side. Only where the verdict
+ * would have been another: a flow on which they change nothing has null.
+ */
+export const stagedVerdict = z.strictObject({
+  verdict: z.enum(['allow', 'deny', 'reject', 'ask']),
+  egressReason: z.string().max(600),
+  ingressReason: z.string().max(600),
+});
+export type StagedVerdict = z.infer<typeof stagedVerdict>;
+
 /** One connection or attempt as the wire showed it. */
 export const flowRecord = z.strictObject({
   /** Unique per agent: start of the connection in the agent's own clock, and a counter. Used for deduplication. */
@@ -73,6 +84,8 @@ export const flowRecord = z.strictObject({
   /** Counter name where a packet was dropped for something other than policy: `spoofed`, `malformed`, … */
   dropReason: z.string().max(64).nullable(),
   question: z.string().max(64).nullable(),
+  /** What staged policies would have changed; null: nothing. Agents before it had a name leave it out. */
+  staged: stagedVerdict.nullable().default(null),
   revision: sequence,
   firstMs: timeMs,
   lastMs: timeMs,

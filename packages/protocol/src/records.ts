@@ -5,8 +5,9 @@
 import { z } from 'zod';
 import { flowParty, flowRecord } from './link.ts';
 
-/** Numbers come from queries as text; clients may give either. */
-const queryNumber = z.coerce.number<number | string>();
+/** In a query everything is text; clients may give the real type. */
+export const queryNumber = z.coerce.number<number | string>();
+export const queryBoolean = z.union([z.boolean(), z.stringbool()]);
 
 /** One side of a stored flow or question: as sent, plus name, labels and segments at that moment. */
 export const storedParty = z.strictObject({
@@ -42,6 +43,8 @@ export const flowFilter = z.strictObject({
   dropReason: z.string().max(64).optional(),
   sinceMs: queryNumber.optional(),
   untilMs: queryNumber.optional(),
+  /** True: only those of which staged policies would have made something else. */
+  staged: queryBoolean.optional(),
 });
 export type FlowFilter = z.infer<typeof flowFilter>;
 

@@ -114,6 +114,7 @@ test('a port is served when somebody was answered, not when somebody tried', () 
       ingressReason: '',
       dropReason: null,
       question: null,
+      staged: null,
       revision: 1,
     },
     source: { workload: null, identity: 2, address: '192.0.2.1', port: 1 },

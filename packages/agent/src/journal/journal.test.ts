@@ -16,6 +16,7 @@ function flow(id: string): FlowRecord {
     ...{
       dropReason: null,
       question: null,
+      staged: null,
       revision: 1,
       firstMs: 1,
       lastMs: 1,

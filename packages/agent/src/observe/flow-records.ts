@@ -98,7 +98,7 @@ function attributed(
   ends: Ends,
 ): Pick<
   FlowRecord,
-  'source' | 'destination' | 'protocol' | 'egressReason' | 'ingressReason' | 'question' | 'revision'
+  'source' | 'destination' | 'protocol' | 'egressReason' | 'ingressReason' | 'question' | 'staged' | 'revision'
 > {
   const { parties, rules, attributionOf } = context;
   const { key, sourceSlot, destinationSlot, sourceIdentity, destinationIdentity } = ends;
@@ -116,6 +116,7 @@ function attributed(
     egressReason: sideText(rules, sourceSlot, ends.egressRule),
     ingressReason: sideText(rules, destinationSlot, ends.ingressRule),
     question: attributionOf(key)?.question ?? null,
+    staged: null,
     revision: ends.revision,
   };
 }

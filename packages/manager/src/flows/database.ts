@@ -8,10 +8,10 @@ import { engineMemory, engineThreads, meaningsMax, openFlowsMax, queryMs } from 
 import { flowColumns, states } from './messages.ts';
 import type { AppendRequest, EndRow, FlowColumn, FlowColumns, QueryRequest, TextRow, Totals } from './messages.ts';
 import { ReplacedRows } from './replaced.ts';
-import { schema, schemaVersion } from './schema.ts';
-import { formatCursor, parseCursor, searchFlows } from './search.ts';
-import { storedFlowOf } from './stored-row.ts';
-import type { PageRow } from './stored-row.ts';
+import { migrations, schema, schemaVersion } from './schema.ts';
+import { formatCursor, meaningsText, parseCursor, searchFlows } from './search.ts';
+import { numbersIn, storedFlowOf } from './stored-row.ts';
+import type { Meanings, PageRow, StoredEnd } from './stored-row.ts';
 
 const columnNames = Object.keys(flowColumns) as FlowColumn[];
 
@@ -37,12 +37,7 @@ export class FlowDatabase {
     const instance = await DuckDBInstance.create(path, options);
     const database = new FlowDatabase(instance, await instance.connect(), await instance.connect());
     await database.#writer.run(schema);
-    const version = await database.#one('SELECT max(version) AS version FROM versions');
-    if (version['version'] !== schemaVersion) {
-      throw new Error(
-        `The flow store ${path} has the layout ${String(version['version'])}; this program knows ${schemaVersion}.`,
-      );
-    }
+    await database.#migrate(path);
     await database.#load();
     return database;
   }
@@ -115,10 +110,12 @@ export class FlowDatabase {
     try {
       const reader = await this.#reader.runAndReadAll(search.text, search.values);
       const rows = reader.getRowObjectsJS() as unknown as PageRow[];
-      const last = rows[request.limit - 1];
+      const shown = rows.slice(0, request.limit);
+      const last = shown.at(-1);
       const more = rows.length > request.limit && last !== undefined;
+      const meanings = await this.#meanings(shown);
       return {
-        items: rows.slice(0, request.limit).map(storedFlowOf),
+        items: shown.map((row) => storedFlowOf(row, meanings)),
         cursor: more ? formatCursor({ value: last.sort_value, arrival: last.arrival }) : null,
       };
     } finally {
@@ -165,6 +162,17 @@ export class FlowDatabase {
     this.#reader.closeSync();
     this.#writer.closeSync();
     this.#instance.closeSync();
+  }
+
+  async #meanings(rows: readonly PageRow[]): Promise<Meanings> {
+    const { ends, texts } = numbersIn(rows);
+    const read = async (text: string) => (await this.#reader.runAndReadAll(text)).getRowObjectsJS();
+    const found = (await read(meaningsText('ends', ends))) as unknown as readonly StoredEnd[];
+    const words = (await read(meaningsText('texts', texts))) as unknown as readonly TextRow[];
+    return {
+      ends: new Map(found.map((end) => [end.number, end])),
+      texts: new Map(words.map(({ number, text }) => [number, text])),
+    };
   }
 
   #repeated(requests: readonly AppendRequest[]): boolean[] {
@@ -236,13 +244,25 @@ export class FlowDatabase {
     appender.closeSync();
   }
 
+  async #migrate(path: string): Promise<void> {
+    const row = await this.#one('SELECT max(version) AS version FROM versions');
+    let version = Number(row['version']);
+    for (let step = migrations[version]; step !== undefined; step = migrations[version]) {
+      await this.#writer.run(`BEGIN TRANSACTION; ${step} COMMIT;`);
+      version += 1;
+    }
+    if (version === schemaVersion) return;
+    throw new Error(`The flow store ${path} has the layout ${version}; this program knows ${schemaVersion}.`);
+  }
+
   async #load(): Promise<void> {
     // Meanings that no flow needs any more; a fresh encoder numbers its own.
     await this.#writer.run(
       'DELETE FROM ends WHERE number NOT IN (SELECT source FROM flows UNION SELECT destination FROM flows)',
     );
     await this.#writer.run(`DELETE FROM texts WHERE number NOT IN
-      (SELECT host FROM flows UNION SELECT egress_reason FROM flows UNION SELECT ingress_reason FROM flows UNION SELECT drop_reason FROM flows)`);
+      (SELECT host FROM flows UNION SELECT egress_reason FROM flows UNION SELECT ingress_reason FROM flows UNION SELECT drop_reason FROM flows
+       UNION SELECT staged_egress_reason FROM flows UNION SELECT staged_ingress_reason FROM flows)`);
     const totals = await this.#one('SELECT stored, lost, expired FROM totals');
     this.#totals = {
       stored: Number(totals['stored']),

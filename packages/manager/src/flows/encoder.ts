@@ -5,7 +5,7 @@
 import type { FlowRecord, StoredFlow, StoredParty } from '@bulkhead/protocol';
 import type { InventoryView, WorkloadView } from '../services.ts';
 import { dictionaryMax } from './limits.ts';
-import { states, verdicts } from './messages.ts';
+import { stagedVerdicts, states, verdicts } from './messages.ts';
 import type { EndRow, FlowColumns, TextRow } from './messages.ts';
 
 export interface EncodedFlows {
@@ -51,6 +51,11 @@ export class FlowEncoder {
       columns.destination[row] = this.#end(flow.destination);
       columns.egress_reason[row] = this.#text(flow.egressReason);
       columns.ingress_reason[row] = this.#text(flow.ingressReason);
+      if (flow.staged !== null) {
+        columns.staged[row] = stagedVerdicts.indexOf(flow.staged.verdict);
+        columns.staged_egress_reason[row] = this.#text(flow.staged.egressReason);
+        columns.staged_ingress_reason[row] = this.#text(flow.staged.ingressReason);
+      }
       columns.drop_reason[row] = flow.dropReason === null ? 0 : this.#text(flow.dropReason);
       fillPlain(columns, row, flow);
     }
@@ -174,5 +179,8 @@ function emptyColumns(rows: number): FlowColumns {
     bytes_out: numbers(),
     bytes_in: numbers(),
     state: integers(),
+    staged: integers(),
+    staged_egress_reason: integers(),
+    staged_ingress_reason: integers(),
   };
 }

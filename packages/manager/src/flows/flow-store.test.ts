@@ -151,6 +151,7 @@ test('searching and watching mean the same', async () => {
     port: optional(fc.constantFrom(8080, 443)),
     reason: optional(fc.constantFrom('posture', 'web/out', 'x%')),
     dropReason: optional(fc.constant('spoofed')),
+    staged: optional(fc.boolean()),
     sinceMs: optional(time),
     untilMs: optional(time),
   });

@@ -28,6 +28,7 @@ export function flowMatcher(filter: FlowFilter, scope: readonly string[] | null)
   add(filter.dropReason, ({ dropReason }, wanted) => dropReason === wanted);
   add(filter.sinceMs, ({ lastMs }, sinceMs) => lastMs >= sinceMs);
   add(filter.untilMs, ({ firstMs }, untilMs) => firstMs <= untilMs);
+  add(filter.staged, ({ staged }, wanted) => (staged !== null) === wanted);
   add(scope ?? undefined, ({ source, destination }, segments) =>
     [...source.segments, ...destination.segments].some((segment) => segments.includes(segment)),
   );

@@ -26,6 +26,9 @@ export const flowColumns = {
   bytes_out: 'number',
   bytes_in: 'number',
   state: 'integer',
+  staged: 'integer',
+  staged_egress_reason: 'integer',
+  staged_ingress_reason: 'integer',
 } as const;
 export type FlowColumn = keyof typeof flowColumns;
 interface ColumnArrays {
@@ -37,6 +40,8 @@ interface ColumnArrays {
 export type FlowColumns = { readonly [Column in FlowColumn]: ColumnArrays[(typeof flowColumns)[Column]] };
 
 export const verdicts = ['allow', 'deny', 'reject'] as const;
+/** Of what staged policies would have made of it; the first stands for no difference. */
+export const stagedVerdicts = [null, 'allow', 'deny', 'reject', 'ask'] as const;
 export const states = ['new', 'open', 'closed'] as const;
 
 /** An end as it was known when a flow arrived; its address and port stand with the flow. */

@@ -51,23 +51,19 @@ export function searchFlows(
   const where = clauses.length === 0 ? '' : `WHERE ${clauses.join(' AND ')}`;
   const order = descending ? 'DESC' : 'ASC';
   // One more than asked for tells whether there is a next page.
-  const text = `
-    WITH page AS (SELECT *, ${column} AS sort_value FROM flows ${where} ORDER BY ${column} ${order}, arrival ${order} LIMIT ${limit + 1})
-    SELECT page.*, hosts.text AS host_text, egress.text AS egress_text, ingress.text AS ingress_text, dropped.text AS drop_text,
-      s.workload AS s_workload, s.identity AS s_identity, s.name AS s_name, s.labels AS s_labels, s.segments AS s_segments,
-      d.workload AS d_workload, d.identity AS d_identity, d.name AS d_name, d.labels AS d_labels, d.segments AS d_segments
-    FROM page
-      JOIN texts hosts ON hosts.number = page.host
-      JOIN texts egress ON egress.number = page.egress_reason
-      JOIN texts ingress ON ingress.number = page.ingress_reason
-      LEFT JOIN texts dropped ON dropped.number = page.drop_reason
-      JOIN ends s ON s.number = page.source
-      JOIN ends d ON d.number = page.destination
-    ORDER BY sort_value ${order}, arrival ${order}`;
+  const text = `SELECT *, ${column} AS sort_value FROM flows ${where} ORDER BY ${column} ${order}, arrival ${order} LIMIT ${limit + 1}`;
   return { text, values };
 }
 
-function filterClauses(
+/**
+ * The rows of `ends` or `texts` that a page needs. Asked for apart: a join of all of them at once takes more of the engine's memory
+ * than a page is worth. The numbers are our own.
+ */
+export function meaningsText(table: 'ends' | 'texts', numbers: ReadonlySet<number>): string {
+  return `SELECT * FROM ${table} WHERE number IN (${[...numbers, 0].join(', ')})`;
+}
+
+export function filterClauses(
   filter: FlowFilter,
   scope: readonly string[] | null,
 ): { clauses: string[]; values: Record<string, string | number> } {
@@ -95,6 +91,7 @@ function filterClauses(
   add('dropReason', filter.dropReason, `drop_reason IN ${texts('text = $dropReason')}`);
   add('since', filter.sinceMs, 'last_ms >= $since');
   add('until', filter.untilMs, 'first_ms <= $until');
+  if (filter.staged !== undefined) clauses.push(filter.staged ? 'staged <> 0' : 'staged = 0');
   if (scope !== null) clauses.push(scopeClause(scope.slice(0, scopeMax), either, values));
   return { clauses, values };
 }

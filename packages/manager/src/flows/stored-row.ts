@@ -1,26 +1,24 @@
 /** From a row of a search to the flow that people see. */
 import type { StoredFlow, StoredParty } from '@bulkhead/protocol';
-import { states, verdicts } from './messages.ts';
+import { stagedVerdicts, states, verdicts } from './messages.ts';
 
-type EndPart = 'workload' | 'identity' | 'name' | 'labels' | 'segments';
-type EndColumns<Prefix extends string> = {
-  readonly [Part in EndPart as `${Prefix}_${Part}`]: Part extends 'identity' ? number : string | null;
-};
-
-export interface PageRow extends EndColumns<'s'>, EndColumns<'d'> {
+/** A row of `flows`: numbers stand for ends and texts. */
+export interface PageRow {
   readonly arrival: number;
   readonly sort_value: number;
   readonly id: string | null;
-  readonly host_text: string;
-  readonly egress_text: string;
-  readonly ingress_text: string;
-  readonly drop_text: string | null;
+  readonly host: number;
+  readonly source: number;
   readonly source_address: string | null;
   readonly source_port: number;
+  readonly destination: number;
   readonly destination_address: string | null;
   readonly destination_port: number;
   readonly protocol: number;
   readonly verdict: number;
+  readonly egress_reason: number;
+  readonly ingress_reason: number;
+  readonly drop_reason: number;
   readonly question: string | null;
   readonly revision: number;
   readonly first_ms: number;
@@ -30,40 +28,66 @@ export interface PageRow extends EndColumns<'s'>, EndColumns<'d'> {
   readonly bytes_out: number;
   readonly bytes_in: number;
   readonly state: number;
+  readonly staged: number;
+  readonly staged_egress_reason: number;
+  readonly staged_ingress_reason: number;
 }
 
-export function storedFlowOf(row: PageRow): StoredFlow {
+/** A row of `ends`. */
+export interface StoredEnd {
+  readonly number: number;
+  readonly workload: string | null;
+  readonly identity: number;
+  readonly name: string | null;
+  readonly labels: string;
+  readonly segments: string;
+}
+
+export interface Meanings {
+  readonly ends: ReadonlyMap<number, StoredEnd>;
+  readonly texts: ReadonlyMap<number, string>;
+}
+
+/** What the numbers of these rows mean must be looked up before `storedFlowOf`. */
+export function numbersIn(rows: readonly PageRow[]): {
+  readonly ends: ReadonlySet<number>;
+  readonly texts: ReadonlySet<number>;
+} {
+  const texts = rows.flatMap((row) => [
+    ...[row.host, row.egress_reason, row.ingress_reason, row.drop_reason],
+    ...[row.staged_egress_reason, row.staged_ingress_reason],
+  ]);
+  return { ends: new Set(rows.flatMap((row) => [row.source, row.destination])), texts: new Set(texts) };
+}
+
+export function storedFlowOf(row: PageRow, { ends, texts }: Meanings): StoredFlow {
   const verdict = verdicts[row.verdict];
   const state = states[row.state];
-  if (verdict === undefined || state === undefined)
+  const staged = stagedVerdicts[row.staged];
+  const [source, destination] = [ends.get(row.source), ends.get(row.destination)];
+  if (verdict === undefined || state === undefined || staged === undefined)
     throw new Error(`the flow ${row.id} is stored with an unknown verdict or state`);
+  if (source === undefined || destination === undefined) throw new Error(`the flow ${row.id} has lost its ends`);
+  const text = (number: number): string => (texts.get(number) ?? '').trim();
   return {
     id: row.id ?? '',
-    host: row.host_text,
-    source: party(
-      row.s_workload,
-      row.s_identity,
-      row.s_name,
-      row.s_labels,
-      row.s_segments,
-      row.source_address,
-      row.source_port,
-    ),
-    destination: party(
-      row.d_workload,
-      row.d_identity,
-      row.d_name,
-      row.d_labels,
-      row.d_segments,
-      row.destination_address,
-      row.destination_port,
-    ),
+    host: text(row.host),
+    source: party(source, row.source_address, row.source_port),
+    destination: party(destination, row.destination_address, row.destination_port),
     protocol: row.protocol,
     verdict,
-    egressReason: row.egress_text.trim(),
-    ingressReason: row.ingress_text.trim(),
-    dropReason: row.drop_text,
+    egressReason: text(row.egress_reason),
+    ingressReason: text(row.ingress_reason),
+    dropReason: row.drop_reason === 0 ? null : text(row.drop_reason),
     question: row.question,
+    staged:
+      staged === null
+        ? null
+        : {
+            verdict: staged,
+            egressReason: text(row.staged_egress_reason),
+            ingressReason: text(row.staged_ingress_reason),
+          },
     revision: row.revision,
     firstMs: row.first_ms,
     lastMs: row.last_ms,
@@ -73,23 +97,19 @@ export function storedFlowOf(row: PageRow): StoredFlow {
   };
 }
 
-function party(
-  workload: string | null,
-  identity: number,
-  name: string | null,
-  labels: string | null,
-  segments: string | null,
-  address: string | null,
-  port: number,
-): StoredParty {
+function party(end: StoredEnd, address: string | null, port: number): StoredParty {
+  const { workload, identity, name } = end;
+  return { workload, identity, address: address ?? '', port, name, ...claimsOf(end) };
+}
+
+/** Labels and segments of a stored end. */
+export function claimsOf({
+  labels,
+  segments,
+}: Pick<StoredEnd, 'labels' | 'segments'>): Pick<StoredParty, 'labels' | 'segments'> {
   return {
-    workload,
-    identity,
-    address: address ?? '',
-    port,
-    name,
-    labels: JSON.parse(labels ?? '{}') as Record<string, string>,
-    segments: (segments ?? '')
+    labels: JSON.parse(labels) as Record<string, string>,
+    segments: segments
       .split('|')
       .map((segment) => segment.trim())
       .filter(Boolean),

@@ -105,6 +105,7 @@ function storedFlowOf(host: string, id: string): StoredFlow {
     ingressReason: '',
     dropReason: null,
     question: null,
+    staged: null,
     revision: 1,
     firstMs: 1,
     lastMs: 1,

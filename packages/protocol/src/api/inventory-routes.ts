@@ -3,7 +3,8 @@ import { parsePrefix } from '@bulkhead/policy';
 import { z } from 'zod';
 import { hostName } from '../enrolment.ts';
 import { receiptMessage, workloadReport } from '../link.ts';
-import { pageOf, pageQuery, queryBoolean, queryNumber } from './route.ts';
+import { queryBoolean, queryNumber } from '../records.ts';
+import { pageOf, pageQuery } from './route.ts';
 import type { Route } from './route.ts';
 
 const workloadParams = z.strictObject({ workload: z.string().min(1).max(253) });

@@ -2,7 +2,8 @@
 import { z } from 'zod';
 import { auditHead, auditHeadLine, auditLine } from '../audit.ts';
 import { roles, permissions } from '../roles.ts';
-import { pageOf, pageQuery, queryNumber } from './route.ts';
+import { queryNumber } from '../records.ts';
+import { pageOf, pageQuery } from './route.ts';
 import type { Route } from './route.ts';
 
 const role = z.enum(roles);

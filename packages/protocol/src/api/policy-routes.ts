@@ -1,6 +1,7 @@
 /** Documents: apply, compare, read, delete; and what policy says about a pair. */
 import { z } from 'zod';
-import { pageOf, pageQuery, queryBoolean } from './route.ts';
+import { queryBoolean } from '../records.ts';
+import { pageOf, pageQuery } from './route.ts';
 import type { Route } from './route.ts';
 
 const documentValue = z.record(z.string(), z.unknown());

@@ -1,5 +1,6 @@
 /** What one route of the REST API is: everything that server, client, OpenAPI document and tests need to know of it. */
 import { z } from 'zod';
+import { queryNumber } from '../records.ts';
 import type { Permission } from '../roles.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
@@ -73,10 +74,6 @@ export const statusOfCode: Readonly<Record<ApiErrorCode, number>> = {
   busy: 503,
   internal: 500,
 };
-
-/** In a query everything is text; clients may give the real type. */
-export const queryNumber = z.coerce.number<number | string>();
-export const queryBoolean = z.union([z.boolean(), z.stringbool()]);
 
 /** Most rows of one page. */
 export const pageMax = 1000;

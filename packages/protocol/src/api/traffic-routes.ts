@@ -1,8 +1,8 @@
 /** Flows, questions and divergences. */
 import { z } from 'zod';
 import { divergenceRecord } from '../link.ts';
-import { flowFilter, flowSort, questionFilter, questionRecord, storedFlow } from '../records.ts';
-import { pageOf, pageQuery, queryBoolean } from './route.ts';
+import { flowFilter, flowSort, queryBoolean, questionFilter, questionRecord, storedFlow } from '../records.ts';
+import { pageOf, pageQuery } from './route.ts';
 import type { Route } from './route.ts';
 
 const questionParams = z.strictObject({ id: z.string().min(1).max(64) });

@@ -47,6 +47,7 @@ export function flowNumber(number: number, more: Partial<FlowRecord> = {}, workl
     ingressReason: 'application/web/in',
     dropReason: number % 100 === 0 ? 'spoofed' : null,
     question: number % 50 === 0 ? `h1:boot:${number}` : null,
+    staged: number % 17 === 0 ? { verdict: 'deny', egressReason: 'application/next/rule', ingressReason: '' } : null,
     revision: 12,
     firstMs: 1_700_000_000_000 + number * 10,
     lastMs: 1_700_000_000_000 + number * 10 + 500,
