@@ -17,7 +17,7 @@ export function decide(set: PolicySet, flow: Flow): Verdict {
 }
 
 /** deny = reject > ask > allow; with two denials the egress side's form counts. */
-function combinedAction(egress: SideVerdict, ingress: SideVerdict): Verdict['action'] {
+export function combinedAction(egress: SideVerdict, ingress: SideVerdict): Verdict['action'] {
   if (isDenial(egress)) return egress.action;
   if (isDenial(ingress)) return ingress.action;
   return egress.action === 'ask' ? 'ask' : ingress.action;
