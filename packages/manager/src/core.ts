@@ -11,6 +11,7 @@ import { Presence } from './hosts/presence.ts';
 import { Divergences } from './inventory/divergences.ts';
 import { Inventory } from './inventory/inventory.ts';
 import { Batches } from './link/batches.ts';
+import { DocumentHistory } from './policies/history.ts';
 import { Policies } from './policies/policies.ts';
 import { Committer } from './store/committer.ts';
 import { lockDirectory } from './store/lock.ts';
@@ -32,6 +33,7 @@ export interface Core extends AsyncDisposable {
   readonly committer: Committer;
   readonly presence: Presence;
   readonly policies: Policies;
+  readonly history: DocumentHistory;
   readonly inventory: Inventory;
   readonly divergences: Divergences;
   readonly batches: Batches;
@@ -54,6 +56,7 @@ export async function openCore({ dataDirectory, nowMs, lifetimes, onFault }: Cor
     const enrolled = [...committer.state.hosts.hosts.values()].filter((entry) => entry.revoked === null);
     return presence.confirmedRevision(enrolled.map((entry) => entry.host));
   };
+  const history = opened.use(await DocumentHistory.open(join(dataDirectory, 'documents.sqlite'), committer, onFault));
   const policies = new Policies(committer, confirmedRevision);
   const inventory = new Inventory(committer, policies, confirmedRevision);
   const signer = openAuditSigner(join(dataDirectory, 'audit.key'));
@@ -65,6 +68,7 @@ export async function openCore({ dataDirectory, nowMs, lifetimes, onFault }: Cor
     committer,
     presence,
     policies,
+    history,
     inventory,
     divergences: await Divergences.open(streams),
     batches: new Batches(streams),

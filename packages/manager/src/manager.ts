@@ -130,6 +130,7 @@ export async function startManagerWith(
       });
     }
     await core.inventory.sweep(nowMs());
+    await core.history.tend(nowMs());
   };
   const timer = setInterval(() => {
     tend().catch((error: unknown) => logger.error({ error }, 'tending failed; it is tried again'));

@@ -8,6 +8,7 @@ import type { Presence } from '../hosts/presence.ts';
 import type { Divergences } from '../inventory/divergences.ts';
 import type { Inventory } from '../inventory/inventory.ts';
 import type { People } from '../people/people.ts';
+import type { DocumentHistory } from '../policies/history.ts';
 import type { Policies } from '../policies/policies.ts';
 import type { FlowStore, QuestionService } from '../services.ts';
 import type { Committer } from '../store/committer.ts';
@@ -15,6 +16,7 @@ import type { Committer } from '../store/committer.ts';
 export interface ApiServices {
   readonly committer: Committer;
   readonly policies: Policies;
+  readonly history: DocumentHistory;
   readonly inventory: Inventory;
   readonly presence: Presence;
   readonly divergences: Divergences;

@@ -1,5 +1,5 @@
 /** What a batch of the ledger says in the audit log: one event a command, without the bulk and without hashes of secrets. */
-import { documentKeyText } from '../store/commands.ts';
+import { documentKeyOf, documentKeyText } from '../store/commands.ts';
 import type { AuditEvent } from '../services.ts';
 import type { Batch, Command } from '../store/commands.ts';
 
@@ -13,7 +13,7 @@ export function batchEvents(batch: Batch): readonly AuditEvent[] {
 function eventOf(command: Command): Omit<AuditEvent, 'actor'> {
   switch (command.kind) {
     case 'documents': {
-      const set = command.set.map((document) => documentKeyText({ kind: document.kind, name: document.metadata.name }));
+      const set = command.set.map((document) => documentKeyText(documentKeyOf(document)));
       const removed = command.removed.map(documentKeyText);
       const details = {
         set: set.slice(0, namesMax),

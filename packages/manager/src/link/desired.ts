@@ -1,4 +1,5 @@
 /** The desired state as messages: the whole of it, or the difference from the revision that an agent has. */
+import { parseDocumentKey } from '../store/commands.ts';
 import type { AuditHead, DesiredMessage } from '@bulkhead/protocol';
 import type { DocumentKey, InventoryEntry, StoredDocument } from '../store/commands.ts';
 import type { State } from '../store/state.ts';
@@ -50,7 +51,7 @@ function* changedItems(
 ): Generator<Item> {
   for (const key of changed.document) {
     const entry = state.documents.entries.get(key);
-    if (entry === undefined) yield { list: 'documentsRemoved', value: parseKey(key) };
+    if (entry === undefined) yield { list: 'documentsRemoved', value: parseDocumentKey(key) };
     else yield { list: 'documents', value: entry.document };
   }
   for (const key of changed.identity) {
@@ -78,12 +79,6 @@ function workloadOf(entry: InventoryEntry): Workload {
     // The schema's bound; a workload with more endpoints than that keeps the rest denied.
     addresses: entry.addresses.slice(0, 64),
   };
-}
-
-/** Kinds have no slash. */
-function parseKey(key: string): DocumentKey {
-  const slash = key.indexOf('/');
-  return { kind: key.slice(0, slash), name: key.slice(slash + 1) };
 }
 
 function pack(

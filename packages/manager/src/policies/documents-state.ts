@@ -1,5 +1,5 @@
 /** The documents in force, as the ledger left them. */
-import { documentKeyText } from '../store/commands.ts';
+import { documentKeyOf, documentKeyText } from '../store/commands.ts';
 import type { DocumentKey, StoredDocument } from '../store/commands.ts';
 
 export interface DocumentEntry {
@@ -28,7 +28,7 @@ export function applyDocuments(
 ): void {
   for (const key of change.removed) state.entries.delete(documentKeyText(key));
   for (const document of change.set) {
-    state.entries.set(documentKeyText({ kind: document.kind, name: document.metadata.name }), { document, ...context });
+    state.entries.set(documentKeyText(documentKeyOf(document)), { document, ...context });
   }
   state.revision = context.revision;
 }

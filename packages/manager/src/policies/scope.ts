@@ -66,11 +66,11 @@ function documentProblems(document: Document, scope: ReadonlySet<string>, set: P
   return problems;
 }
 
-/** A rule governs the workloads of an end; networks and the host itself are governed by nobody. */
+/** A rule governs the workloads of an end, and hosts that are in a segment; networks are governed by nobody. */
 function endIsWithin(peers: readonly PeerDocument[], scope: ReadonlySet<string>): boolean {
   if (peers.length === 0) return false;
   return peers.every(
-    (peer) => peer.cidr !== undefined || peer.host === true || (peer.segment !== undefined && scope.has(peer.segment)),
+    (peer) => peer.cidr !== undefined || (peer.segment !== undefined && scope.has(peer.segment)),
   );
 }
 
@@ -97,5 +97,8 @@ export function documentVisible(scope: readonly string[] | null, document: Docum
           );
         }),
       );
+    default:
+      // Namespaces and the documents of Kubernetes select by labels: they may concern workloads of any segment.
+      return true;
   }
 }

@@ -2,6 +2,7 @@
  * What the ledger says: commands, in the past tense of what was agreed. A command carries every choice that was made (identities,
  * accepted labels), so that applying it needs no rules and gives the same state on every manager and in every version.
  */
+import { documentKey } from '@bulkhead/policy';
 import type { Labels } from '@bulkhead/policy';
 import type { Role, WorkloadReport } from '@bulkhead/protocol';
 
@@ -111,4 +112,14 @@ export function decodeBatch(bytes: Uint8Array): Batch {
 
 export function documentKeyText(key: DocumentKey): string {
   return `${key.kind}/${key.name}`;
+}
+
+/** Kinds have no slash; names of what Kubernetes keeps by namespace have one: `NAMESPACE/NAME`. */
+export function parseDocumentKey(text: string): DocumentKey {
+  const slash = text.indexOf('/');
+  return { kind: text.slice(0, slash), name: text.slice(slash + 1) };
+}
+
+export function documentKeyOf(document: StoredDocument): DocumentKey {
+  return parseDocumentKey(documentKey(document));
 }

@@ -1,6 +1,7 @@
 /** The whole state as bytes and back, so that a start need not apply the ledger from its first batch. */
 import { allocateIdentity, emptyInventory, setWorkload } from '../inventory/inventory-state.ts';
 import { ChangeLog } from './change-log.ts';
+import { documentKeyOf, documentKeyText } from './commands.ts';
 import { emptyState } from './state.ts';
 import type { Labels } from '@bulkhead/policy';
 import type { DocumentEntry } from '../policies/documents-state.ts';
@@ -59,7 +60,7 @@ export function decodeState(bytes: Uint8Array): State {
   inventory.nextIdentity = format.nextIdentity;
   const state = emptyState();
   for (const entry of format.documents) {
-    state.documents.entries.set(`${entry.document.kind}/${entry.document.metadata.name}`, entry);
+    state.documents.entries.set(documentKeyText(documentKeyOf(entry.document)), entry);
   }
   state.documents.revision = format.documentsRevision;
   for (const host of format.hosts) state.hosts.hosts.set(host.host, host);

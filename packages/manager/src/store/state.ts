@@ -13,7 +13,7 @@ import {
 } from '../inventory/inventory-state.ts';
 import { emptyHosts, enrolHost, renewHost, revokeHost } from '../hosts/hosts-state.ts';
 import { ChangeLog } from './change-log.ts';
-import { documentKeyText } from './commands.ts';
+import { documentKeyOf, documentKeyText } from './commands.ts';
 import type { DocumentsState } from '../policies/documents-state.ts';
 import type { InventoryState } from '../inventory/inventory-state.ts';
 import type { HostsState } from '../hosts/hosts-state.ts';
@@ -64,7 +64,7 @@ function applyCommand(state: State, revision: number, batch: Batch, command: Com
     case 'documents':
       applyDocuments(state.documents, command, { revision, by, atMs });
       for (const key of command.removed) changed('document', documentKeyText(key));
-      for (const { kind, metadata } of command.set) changed('document', documentKeyText({ kind, name: metadata.name }));
+      for (const document of command.set) changed('document', documentKeyText(documentKeyOf(document)));
       return;
     case 'workloads':
       for (const id of command.removed) {
