@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Answers that the programs build out of the packet itself: TCP resets and ICMP errors, sent back to where it came from. */
+/* Answers that the programs build out of the packet itself: TCP resets, SCTP aborts and ICMP errors, sent back to where it came from. */
 #pragma once
 #include "account.h"
 #include "parse.h"
@@ -139,6 +139,31 @@ SHARED int answer_reset(struct __sk_buff *skb, struct packet *p)
   return send_answer(skb, p);
 }
 
+/* Tells the sender that there is no association: the counterpart of a reset. */
+SHARED int answer_abort(struct __sk_buff *skb, struct packet *p)
+{
+  if (!p)
+    return TC_ACT_SHOT;
+  __u32 network = p->is_ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+  /* The end of an association is never answered by another. */
+  if (p->chunk == sctp_abort || p->chunk == sctp_shutdown_complete || p->fragment || !may_answer(p))
+    return TC_ACT_SHOT;
+  struct sctp_header reply = abort_to(p);
+  if (p->transport != ETH_HLEN + network || bpf_skb_change_tail(skb, ETH_HLEN + network + sizeof reply, 0))
+    return TC_ACT_SHOT;
+  if (p->is_ipv6) {
+    struct ipv6hdr ip = ipv6_header(p->destination, p->source, sizeof reply, IPPROTO_SCTP);
+    bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof ip, 0);
+  } else {
+    struct iphdr ip = ipv4_header(p->destination, p->source, sizeof ip + sizeof reply, IPPROTO_SCTP);
+    bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof ip, 0);
+  }
+  if (bpf_skb_store_bytes(skb, ETH_HLEN + network, &reply, sizeof reply, 0))
+    return TC_ACT_SHOT;
+  count(counter_reset_sent);
+  return send_answer(skb, p);
+}
+
 /* What an ICMP error says; `mtu` for packet-too-big only. `from_gateway`: a router speaks, not the destination. */
 struct complaint {
   __u8 type;
@@ -239,6 +264,8 @@ SHARED int answer_reject(struct __sk_buff *skb, struct packet *p)
     return TC_ACT_SHOT;
   if (p->protocol == IPPROTO_TCP)
     return answer_reset(skb, p);
+  if (p->protocol == IPPROTO_SCTP)
+    return answer_abort(skb, p);
   int closed_port = p->protocol == IPPROTO_UDP;
   struct complaint complaint = {.type = p->is_ipv6 ? 1 : 3, .code = p->is_ipv6 ? (closed_port ? 4 : 1) : (closed_port ? 3 : 13)};
   return answer_icmp(skb, p, &complaint);

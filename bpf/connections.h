@@ -2,6 +2,7 @@
 /* The connection table: keys, life of an entry, and who pays for it. */
 #pragma once
 #include "scratch.h"
+#include "sctp.h"
 
 /* Fills a key from the two ends as a packet has them; true when the packet's source is the higher one. */
 FAST int make_key(struct connection_key *key, const __u8 *from, const __u8 *to, __u16 from_port, __u16 to_port, __u8 protocol)
@@ -46,6 +47,8 @@ FAST int is_alive(struct packet *p, struct connection *c)
 FAST __u64 idle_at_start(__u8 protocol, __u8 state)
 {
   switch (protocol) {
+  case IPPROTO_SCTP:
+    return IDLE(state == tcp_syn_sent ? idle_tcp_syn_sent : idle_sctp_established);
   case IPPROTO_TCP:
     return IDLE(state == tcp_syn_sent ? idle_tcp_syn_sent : idle_tcp_established);
   case IPPROTO_UDP:
@@ -80,7 +83,16 @@ SLOW int forget(const struct connection_key *key, const struct connection *c)
   return 1;
 }
 
-/* A closed connection stays for a moment, so that late segments are no news; but never in more than half of a budget. */
+/* An entry that is over stays for a moment, but never in more than half of a budget. */
+FAST void keep_if_room(const struct connection_key *key, struct connection *c)
+{
+  __u64 *budget = budget_of(c->slot);
+  struct endpoint *payer = endpoint_at(c->slot[0] ? c->slot[0] : c->slot[1]);
+  if (budget && payer && *budget > payer->connections_max / 2)
+    forget(key, c);
+}
+
+/* A closed connection stays for a moment, so that late segments are no news. */
 SHARED int close_connection(struct packet *p, struct connection *c, __u64 now)
 {
   struct connection_key *key = p ? key_of(p) : 0;
@@ -91,12 +103,12 @@ SHARED int close_connection(struct packet *p, struct connection *c, __u64 now)
   c->last_seen_ns = now;
   if (!report_close(key, c, now))
     return 0;
-  __u64 *budget = budget_of(c->slot);
-  struct endpoint *payer = endpoint_at(c->slot[0] ? c->slot[0] : c->slot[1]);
-  if (budget && payer && *budget > payer->connections_max / 2)
-    forget(key, c);
+  keep_if_room(key, c);
   return 0;
 }
+
+/* No endpoint has this word: an entry that holds it is judged again with every packet. */
+#define word_of_nobody (~0ull)
 
 enum use { use_pass, use_close, use_open };
 
@@ -131,6 +143,35 @@ SHARED int advance_tcp(struct packet *p, struct connection *c, __u32 side)
   return (c->flags & (connection_fin_acked * 3)) == connection_fin_acked * 3 ? use_close : use_pass;
 }
 
+/* As advance_tcp(), for associations. */
+SHARED int advance_sctp(struct packet *p, struct connection *c, __u32 side)
+{
+  if (!p || !c)
+    return use_pass;
+  switch (p->chunk) {
+  case sctp_init:
+    return side == 0 && c->state == tcp_syn_sent && c->sequence == p->sequence ? use_pass : use_open;
+  case sctp_cookie_ack:
+    /* INIT ACK commits nobody to anything: the association is there once the cookie has come back and was taken. */
+    if (c->state == tcp_syn_sent && side == 1) {
+      c->state = tcp_established;
+      c->idle_ns = IDLE(idle_sctp_established);
+    }
+    return use_pass;
+  case sctp_shutdown:
+  case sctp_shutdown_ack:
+    if (c->state != tcp_closed) {
+      c->state = tcp_closing;
+      c->idle_ns = IDLE(idle_tcp_closing);
+    }
+    return use_pass;
+  case sctp_abort:
+  case sctp_shutdown_complete:
+    return c->state == tcp_closed ? use_pass : use_close;
+  }
+  return use_pass;
+}
+
 FAST __u8 *address_of(struct endpoint *endpoint, int is_ipv6)
 {
   return is_ipv6 ? endpoint->ipv6 : endpoint->ipv4;
@@ -156,6 +197,8 @@ FAST int use_connection(struct packet *p, struct connection *c)
   if (p->protocol == IPPROTO_TCP) {
     if (unlikely(c->state != tcp_established || p->tcp_flags & (tcp_fin | tcp_syn | tcp_rst)))
       use = advance_tcp(p, c, side);
+  } else if (p->protocol == IPPROTO_SCTP) {
+    use = advance_sctp(p, c, side);
   } else if (p->protocol == IPPROTO_UDP) {
     if (c->flags & connection_replied && c->packets[0] + c->packets[1] > 2)
       c->idle_ns = IDLE(idle_udp_stream);

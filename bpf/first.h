@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Packets that no current entry covers: judged, then opened, refused or held. */
 #pragma once
+#include "again.h"
 #include "forward.h"
 #include "punt.h"
 #include "recycle.h"
-
-/* first_packet() returns a TC action, or this: forward it. */
-enum { may_pass = -1 };
-
 
 /* Room for one more entry of whoever pays, or the bound that was met. */
 FAST int take_budget(struct packet *p, const struct party *end, __u64 **budget)
@@ -36,6 +33,8 @@ FAST void fill_connection(struct connection *c, const struct packet *p, const st
   }
   c->originator_is_high = p->source_is_high;
   c->flags = flags;
+  if (p->protocol == IPPROTO_SCTP)
+    c->state = is_init(p) ? tcp_syn_sent : p->chunk == sctp_abort ? tcp_closed : tcp_established;
   if (p->protocol == IPPROTO_TCP)
     c->state = (p->tcp_flags & (tcp_syn | tcp_ack)) == tcp_syn ? tcp_syn_sent : p->tcp_flags & tcp_rst ? tcp_closed : tcp_established;
   c->idle_ns = c->state == tcp_closed ? IDLE(idle_tcp_closed) : idle_at_start(p->protocol, c->state);
@@ -139,23 +138,6 @@ FAST int set_ends(struct packet *p, struct party *end, __u32 side, __u32 mark)
   return is_believed(p, sender, mark);
 }
 
-/* A connection that a decision admitted stays, as long as the same rules still ask. */
-FAST int still_decided(const struct connection *c, const struct verdict *verdict)
-{
-  return c->flags & connection_decided && c->rule[0] == verdict->rule[0] && c->rule[1] == verdict->rule[1];
-}
-
-SHARED int tell_refused(struct packet *p, struct judgement *j)
-{
-  if (!p || !j)
-    return 0;
-  struct story story = {.kind = event_deny, .reason = j->verdict.reason};
-  tell_ends(&story, j->end, &j->verdict, j->side);
-  count_at(p->slot[0] ? p->slot[0] : p->slot[1], j->verdict.reason);
-  report(p, &story);
-  return 0;
-}
-
 /* An observed end would have refused or asked: told, not done. */
 SHARED int tell_observed(struct packet *p, struct judgement *j, __u32 action)
 {
@@ -168,41 +150,21 @@ SHARED int tell_observed(struct packet *p, struct judgement *j, __u32 action)
   return 0;
 }
 
-/* An open connection under new words stays the same entry. */
-SHARED int judged_again(struct packet *p, struct judgement *j, struct connection *c)
-{
-  if (!p || !j || !c)
-    return counter_program_error;
-  const struct party *end = j->end;
-  const struct verdict *verdict = &j->verdict;
-  struct config *config = read_config();
-  __u64 *before = budget_of(c->slot);
-  for (int side = 0; side < 2; side++) {
-    c->word[side] = end[side].word;
-    c->slot[side] = end[side].slot;
-    c->identity[side] = end[side].identity;
-    c->rule[side] = verdict->rule[side];
-  }
-  c->overlay_host = end[0].host | end[1].host;
-  __u64 *after = budget_of(c->slot);
-  if (before && after && before != after && *before) {
-    __sync_fetch_and_sub(before, 1);
-    __sync_fetch_and_add(after, 1);
-  }
-  if (verdict->action == action_allow)
-    c->flags &= ~connection_decided;
-  c->revision = config ? config->revision : 0;
-  count(counter_connections_judged_again);
-  c->tick = bpf_jiffies64();
-  use_connection(p, c);
-  return may_pass;
-}
-
 /* A word that flipped while rows were read may have shown a mixture: then once more. */
 FAST int words_changed(const struct party *end)
 {
   struct endpoint *from = endpoint_at(end[0].slot), *to = endpoint_at(end[1].slot);
   return (from && word_of(from) != end[0].word) || (to && word_of(to) != end[1].word);
+}
+
+/* Both ends, and which of its peers the far one is to a workload that learnt it by name. */
+FAST int find_ends(struct packet *p, struct judgement *j, __u32 mark)
+{
+  if (!set_ends(p, j->end, j->side, mark))
+    return 0;
+  if (unlikely(j->end[0].learns) && !j->end[1].owner)
+    resolve_learnt(WORDS(j->side ? p->source : p->destination), &j->end[0], &j->end[1], j->open);
+  return 1;
 }
 
 /* may_pass, or the counter under which the packet drops unjudged. `c`: the key's entry or null; `begins`: it opens another connection. */
@@ -211,6 +173,8 @@ SHARED int evaluate(struct packet *p, struct judgement *j, struct connection *c,
   if (!p || !j)
     return counter_program_error;
   if (p->protocol == IPPROTO_TCP && (p->tcp_flags & (tcp_syn | tcp_ack)) == tcp_syn)
+    begins = 1;
+  if (is_init(p))
     begins = 1;
   /* A responder that asks begins an exchange of its own, as in use_connection(). */
   if (p->icmp == icmp_asks && c && c->originator_is_high != p->source_is_high)
@@ -222,30 +186,24 @@ SHARED int evaluate(struct packet *p, struct judgement *j, struct connection *c,
   if (!j->open && p->fragment_offset)
     return counter_fragment_unknown;
   __u32 point = (__u32)p->protocol << 16 | (j->side ? p->source_port : p->destination_port);
-  if (!set_ends(p, j->end, j->side, mark))
+  if (c && j->open)
+    recall(j, c);
+  if (!find_ends(p, j, mark))
     return p->overlay_host ? counter_overlay_spoofed : counter_spoofed;
   judge(j, point);
-  if (severity(j->verdict.action) == 2 && words_changed(j->end)) {
-    set_ends(p, j->end, j->side, mark);
+  if ((severity(j->verdict.action) == 2 || j->verdict.resets) && words_changed(j->end)) {
+    find_ends(p, j, mark);
     judge(j, point);
   }
+  /* What a rule ended stays ended, whatever the rules are by now. */
+  if (c && j->open && c->state == tcp_reset)
+    j->verdict.resets = 1;
   return may_pass;
 }
 
 FAST int is_observed(const struct packet *p, const struct judgement *j)
 {
   return j->end[(p->hook ^ j->side) & 1].state == state_observed;
-}
-
-/* An open connection that may not go on. */
-SHARED int end_connection(struct packet *p, struct connection *c)
-{
-  struct connection_key *key = p ? key_of(p) : 0;
-  if (!key || !c)
-    return 0;
-  if (!report_close(key, c, now_of(p)))
-    count(counter_events_lost);
-  return forget(key, c);
 }
 
 FAST int is_reachable(__u32 host)
@@ -261,13 +219,15 @@ SHARED int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, 
     return TC_ACT_SHOT;
   struct verdict *verdict = &j->verdict;
   struct connection *c = j->open ? known : 0;
-  int passes = !verdict->wait && severity(verdict->action) == 0;
+  int passes = !verdict->wait && severity(verdict->action) == 0 && !verdict->resets;
   if (is_observed(p, j) && !passes) {
     tell_observed(p, j, verdict->wait ? action_ask : verdict->action);
     return may_pass;
   }
   if (verdict->observed_action != action_allow)
     tell_observed(p, j, verdict->observed_action);
+  if (unlikely(verdict->resets && c))
+    return settle_reset(skb, p, j, c);
   if (verdict->wait)
     return punt_packet(skb, p, j);
   if (verdict->action == action_ask && !(flags & connection_decided) && !(c && still_decided(c, verdict)))

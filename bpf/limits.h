@@ -8,6 +8,8 @@ enum limit {
   rows_max = 1 << 20,
   port_nodes_max = 1 << 17,
   cidrs_max = 1 << 17,
+  /* Addresses that workloads learnt by name, of all endpoints together; the agent bounds each endpoint's share. */
+  learnt_max = 1 << 17,
   interface_hints_max = 1 << 12,
   peer_hints_max = 1 << 14,
   connections_max = 1 << 18,
@@ -44,9 +46,13 @@ enum idle_ms {
   idle_tcp_established = 6 * 3600 * 1000,
   idle_tcp_closing = 120 * 1000,
   idle_tcp_closed = 4 * 1000,
+  /* Both ends of a connection that a rule reset are told again whenever they speak of it, for so long. */
+  idle_reset = 120 * 1000,
   idle_udp_single = 30 * 1000,
   idle_udp_stream = 180 * 1000,
   idle_icmp = 30 * 1000,
+  /* Ends of an association send heartbeats, by default every 30 s. */
+  idle_sctp_established = 600 * 1000,
   idle_other = 120 * 1000,
 };
 
@@ -64,9 +70,10 @@ enum mark { mark_mask = 0x3000, mark_answer = 0x1000, mark_workload = 0x2000, ma
   X(table_full) X(budget) X(punt_rate) X(punt_full) X(punt_absorbed) X(punt_stale) X(punt_unknown) X(punt_no_device) X(refused) \
   X(icmp_unmatched) X(icmp_redirect) X(router_advertisement) X(router_solicitation) X(neighbour_spoofed) X(neighbour_swallowed) \
   X(fragment_unknown) X(fragment_overlap) X(extension_headers) X(misdirected) X(tcp_flags) X(ttl_exceeded) X(too_big) X(uplink_spoofed) \
-  X(overlay_spoofed) X(unreachable_remote) X(answer_rate) X(program_error) \
+  X(overlay_spoofed) X(unreachable_remote) X(answer_rate) X(program_error) X(live_reset) \
   X(connections_opened) X(connections_judged_again) X(connections_closed) X(connections_recycled) X(asked) X(held) X(admitted) \
-  X(neighbour_answered) X(reset_sent) X(icmp_sent) X(observed_denied) X(events_lost) X(events_suppressed) X(recycle_runs)
+  X(neighbour_answered) X(reset_sent) X(icmp_sent) X(observed_denied) X(events_lost) X(events_suppressed) X(recycle_runs) \
+  X(connections_reset) X(connections_kept)
 
 enum counter {
 #define X(name) counter_##name,

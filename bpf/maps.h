@@ -14,11 +14,13 @@
 
 enum endpoint_state { state_absent = 0, state_held = 1, state_governed = 2, state_fenced = 3, state_observed = 4 };
 enum endpoint_kind { kind_veth = 1, kind_tap = 2 };
+/* `learns`: entries of `learnt` may speak for this endpoint's peers. */
+enum endpoint_flag { endpoint_learns = 1 };
 
 /*
  * `word` holds identity (bits 0–23), ruleset (24–47), epoch (48–63): userspace flips it in one aligned store through the mapping of the
  * map, and an entry of the connection table that recorded another word is judged again. Everything else changes only while the state is
- * `absent` or `held`, except `state` itself (one byte). Order for a new endpoint: all fields, word, then state, then `interfaces`.
+ * `absent` or `held`, except `state` and `flags` themselves (one byte each). Order for a new endpoint: all fields, word, then state, then `interfaces`.
  */
 struct endpoint {
   __u64 word;
@@ -30,7 +32,8 @@ struct endpoint {
   __u32 connections_max;
   __u8 mac[6];
   __u8 gateway_mac[6];
-  __u8 padding[4];
+  __u8 flags;
+  __u8 padding[3];
   __u8 ipv4[16];
   __u8 ipv6[16];
 };
@@ -76,6 +79,21 @@ struct cidr_key {
 };
 _Static_assert(sizeof(struct cidr_key) == 20, "cidr_key");
 
+/*
+ * The peer that an address outside is to one endpoint which learnt it by a name. `lapsed`: its time is over, and only what lives already
+ * is judged by it.
+ */
+struct learnt_key {
+  __u8 address[16];
+  __u32 slot;
+  __u32 padding;
+};
+struct learnt_peer {
+  __u32 peer;
+  __u32 lapsed;
+};
+_Static_assert(sizeof(struct learnt_key) == 24 && sizeof(struct learnt_peer) == 8, "learnt");
+
 /* Where an address was found in `cidrs` last, while nothing there has changed: the generation it was found under, plus one. */
 struct peer_hint {
   __u8 address[16];
@@ -85,11 +103,16 @@ struct peer_hint {
 _Static_assert(sizeof(struct peer_hint) == 24, "peer_hint");
 
 /*
- * Roots and children: bit 31 set = verdict (bits 28–30 action, bits 0–27 rule), else the index of a port node. Row key: `ruleset << 1 |
+ * Roots and children: bit 31 set = verdict (bits 28–30 action, 26–27 live, 0–25 rule), else the index of a port node. Row key: `ruleset << 1 |
  * direction` (0 egress, 1 ingress), and peer: identity, CIDR peer, or 0 for every peer without a row. No row at all is denied (no_row).
  */
 enum action { action_allow = 0, action_deny = 1, action_reject = 2, action_ask = 3 };
-enum verdict_bits { verdict_action_shift = 28, verdict_rule_mask = (1 << 28) - 1 };
+/*
+ * What becomes of a live connection that is judged again and finds another rule than the one it recorded. `keep`: it goes on whatever
+ * the action; `reset`: it ends whatever the action, and both ends are told; `stay`: nothing yet, these rows stand between two others.
+ */
+enum live { live_judge = 0, live_keep = 1, live_reset = 2, live_stay = 3 };
+enum verdict_bits { verdict_action_shift = 28, verdict_live_shift = 26, verdict_rule_mask = (1 << 26) - 1 };
 #define VERDICT_IMMEDIATE 0x80000000u
 
 struct row_key {
@@ -123,7 +146,8 @@ struct connection_key {
 };
 _Static_assert(sizeof(struct connection_key) == 40, "connection_key");
 
-enum tcp_state { tcp_none = 0, tcp_syn_sent = 1, tcp_established = 2, tcp_closing = 3, tcp_closed = 4 };
+/* SCTP's associations have the same states: INIT sent, COOKIE ACK seen, SHUTDOWN seen. `reset`: a rule ended it, nothing of it passes. */
+enum tcp_state { tcp_none = 0, tcp_syn_sent = 1, tcp_established = 2, tcp_closing = 3, tcp_closed = 4, tcp_reset = 5 };
 enum connection_flag {
   connection_decided = 1,  /* a decision of the manager admitted it */
   connection_replied = 2,  /* the responder has sent something */
@@ -136,7 +160,8 @@ enum connection_flag {
 /*
  * Index 0 is the originator's side, 1 the responder's (for `rule`: egress, ingress). `word`: endpoint's word when judged, 0 where the
  * side is no endpoint of this host. `originator_is_high`: which end of the key opened the connection. An entry is dead when
- * `last_seen_ns + idle_ns` has passed. `tick`: jiffies at the last look at the clock, so that not every packet pays for one.
+ * `last_seen_ns + idle_ns` has passed. `kept`: a bit for each side whose rule lets it live on only because it lived. `sequence`: of TCP's
+ * SYN, or the tag of SCTP's INIT. `tick`: jiffies at the last look at the clock, so that not every packet pays for one.
  * `overlay_host`: outer IPv4 address of the host of the end that is a workload elsewhere, else 0. The originator's endpoint pays for it; where that is outside (slot 0), the responder's.
  */
 struct connection {
@@ -149,7 +174,7 @@ struct connection {
   __u8 originator_is_high;
   __u8 state;
   __u8 flags;
-  __u8 padding;
+  __u8 kept;
   __u32 sequence;
   __u32 fin_end[2];
   __u32 identity[2];
@@ -290,6 +315,8 @@ MAP(addresses, BPF_MAP_TYPE_HASH, addresses_max, BPF_F_NO_PREALLOC, struct addre
 MAP(cidrs, BPF_MAP_TYPE_LPM_TRIE, cidrs_max, BPF_F_NO_PREALLOC, struct cidr_key, __u32);
 /* Userspace adds one after every change of `cidrs`, so that programs forget what they found there. */
 MAP(cidr_generation, BPF_MAP_TYPE_ARRAY, 1, BPF_F_MMAPABLE, __u32, __u32);
+/* Consulted for endpoints with the flag, towards addresses that nobody of ours has. */
+MAP(learnt, BPF_MAP_TYPE_HASH, learnt_max, BPF_F_NO_PREALLOC, struct learnt_key, struct learnt_peer);
 MAP(peer_hints, BPF_MAP_TYPE_PERCPU_ARRAY, peer_hints_max, 0, __u32, struct peer_hint);
 MAP(rows, BPF_MAP_TYPE_HASH, rows_max, BPF_F_NO_PREALLOC, struct row_key, __u32);
 MAP(port_nodes, BPF_MAP_TYPE_ARRAY, port_nodes_max, 0, __u32, struct port_node);

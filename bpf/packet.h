@@ -30,6 +30,7 @@ enum hook { hook_from_workload = 0, hook_to_workload = 1 };
 /*
  * A parsed packet. `now` may be 0: see now_of(). Ports in host order as in the key of a connection (see maps.h for ICMP). `transport`: offset of the transport
  * header in the frame, `payload` of what follows the TCP header; `slot[0]` sends, `slot[1]` receives; 0 is no endpoint of this host.
+ * `chunk`: type of SCTP's first chunk; the tag of an INIT is `sequence`, that of the packet `acknowledgement`.
  * `seen_again`: the packet will pass another program, which counts it. `overlay_host`, `overlay_identity`: outer address and VNI that it
  * came with, or the host that it goes to. `vouched`: its source was checked when it was held. `routed`:
  * answers what came through the host's stack.
@@ -60,7 +61,7 @@ struct packet {
   __u8 seen_again;
   __u8 vouched;
   __u8 routed;
-  __u8 padding;
+  __u8 chunk;
   __u32 overlay_host;
   __u32 overlay_identity;
 };

@@ -2,6 +2,7 @@
 /* From a frame to a `struct packet`. Whatever is not understood is dropped under its own reason. */
 #pragma once
 #include "packet.h"
+#include "sctp.h"
 
 /* parse() returns one of these, or a counter as the reason to drop. */
 enum { parsed = -1, parsed_arp = -2 };
@@ -10,10 +11,6 @@ enum { parsed = -1, parsed_arp = -2 };
 enum { ipv4_headers = 14 + 20 + 20, ipv6_headers = 14 + 40 + 20, headers_max = 14 + 60 + 20 };
 enum { ipv4_plain = 0x45 };
 
-struct port_pair {
-  __be16 source;
-  __be16 destination;
-};
 struct tcp_header {
   struct port_pair ports;
   __be32 sequence;
@@ -126,7 +123,9 @@ FAST int parse_transport(void *data, void *end, __u32 offset, struct packet *p)
     p->payload -= offset + (tcp->offset >> 4) * 4;
     return tcp_flags_valid(tcp->flags) ? parsed : counter_tcp_flags;
   }
-  if (p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_SCTP) {
+  if (p->protocol == IPPROTO_SCTP)
+    return parse_sctp(header, end, offset, p) ? parsed : counter_malformed;
+  if (p->protocol == IPPROTO_UDP) {
     struct port_pair *ports = header;
     if (header + 8 > end || offset + 8 > p->payload)
       return counter_malformed;

@@ -11,8 +11,10 @@ struct schema {
   enum mark mark;
   enum endpoint_state endpoint_state;
   enum endpoint_kind endpoint_kind;
+  enum endpoint_flag endpoint_flag;
   enum owner_kind owner_kind;
   enum action action;
+  enum live live;
   enum verdict_bits verdict_bits;
   enum tcp_state tcp_state;
   enum connection_flag connection_flag;

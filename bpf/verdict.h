@@ -5,7 +5,7 @@
 
 enum { identity_host = 1, identity_world = 2, identity_unknown = 3 };
 
-/* One end of a connection. `owner` is 0 for an address that nobody of ours has; `host`: outer IPv4 address of a remote workload's host. */
+/* One end of a connection. `owner` is 0 for an address that nobody of ours has; `host`: outer IPv4 address of a remote workload's host. `learns`: what it learnt by names may speak for its peers. */
 struct party {
   __u64 word;
   __u32 slot;
@@ -13,7 +13,7 @@ struct party {
   __u32 owner;
   __u32 state;
   __u32 host;
-  __u32 padding;
+  __u32 learns;
 };
 
 FAST __u32 peer_of(const __u8 *address)
@@ -58,6 +58,7 @@ FAST void set_endpoint(struct party *party, __u32 slot, const struct endpoint *e
   party->slot = slot;
   party->owner = owner_endpoint;
   party->state = endpoint->state;
+  party->learns = endpoint->flags & endpoint_learns;
   party->identity = party->state == state_held ? identity_unknown : identity_of(party->word);
 }
 
@@ -124,9 +125,23 @@ SHARED __u32 look_up(__u32 ruleset_direction, __u32 peer, __u32 point)
   return root & VERDICT_IMMEDIATE ? root : DENIED;
 }
 
+/* The peer that an address outside is to whoever asked for it by name. `open`: also where its time is over. */
+SHARED int resolve_learnt(const struct words *address, const struct party *mine, struct party *peer, __u32 open)
+{
+  if (!address || !mine || !peer)
+    return 0;
+  struct learnt_key key = {.slot = mine->slot};
+  copy_address(key.address, (const void *)address);
+  struct learnt_peer *found = bpf_map_lookup_elem(&learnt, &key);
+  if (found && (open || !found->lapsed))
+    peer->identity = found->peer;
+  return 0;
+}
+
 /*
  * What both sides say together. `wait`: an end is held. `rule` of a side that did not speak is 0. `observed_action`: what an observed
- * end would have done, action_allow where nothing differs.
+ * end would have done, action_allow where nothing differs. Of a live connection: `kept`, a bit for each side that lets it go on only
+ * because it lives; `stays`: a side's rows stand between two others, and what it recorded remains; `resets`: a side ends it.
  */
 struct verdict {
   __u32 action;
@@ -135,14 +150,22 @@ struct verdict {
   __u32 asked[2];
   __u32 wait;
   __u32 observed_action;
+  __u32 kept;
+  __u32 stays;
+  __u32 resets;
 };
 
-/* What judging a packet found. `open`: it belongs to a live entry; `side`: then 1 where the responder sent it. */
+/*
+ * What judging a packet found. `open`: it belongs to a live entry; `side`: then 1 where the responder sent it; `recorded` and `kept`: what
+ * the entry says.
+ */
 struct judgement {
   struct party end[2];
   struct verdict verdict;
   __u32 side;
   __u32 open;
+  __u32 recorded[2];
+  __u32 kept;
 };
 
 FAST int severity(__u32 action)
@@ -150,9 +173,31 @@ FAST int severity(__u32 action)
   return action == action_allow ? 0 : action == action_ask ? 1 : 2;
 }
 
-/* Adds one side's word to the verdict: deny or reject > ask > allow, and of two denials the egress side's form. */
-FAST void add_side(struct verdict *verdict, const struct party *mine, const struct party *peer, __u32 side, __u32 point)
+/* What a side's rule makes of a connection that lives: the action, or allow where the rule lets what lives go on. */
+FAST __u32 action_for_live(struct judgement *j, __u32 side, __u32 action, __u32 live)
 {
+  struct verdict *verdict = &j->verdict;
+  __u32 bit = 1 << side, is_other = verdict->rule[side] != j->recorded[side];
+  if (live == live_stay) {
+    verdict->rule[side] = j->recorded[side];
+    verdict->kept |= j->kept & bit;
+    verdict->stays = 1;
+    return action_allow;
+  }
+  if (live == live_keep && (is_other || j->kept & bit)) {
+    verdict->kept |= bit;
+    return action_allow;
+  }
+  if (live == live_reset && is_other)
+    verdict->resets = 1;
+  return action;
+}
+
+/* Adds one side's word to the verdict: deny or reject > ask > allow, and of two denials the egress side's form. */
+FAST void add_side(struct judgement *j, __u32 side, __u32 point)
+{
+  const struct party *mine = &j->end[side], *peer = &j->end[side ^ 1];
+  struct verdict *verdict = &j->verdict;
   __u32 root = look_up(ruleset_of(mine->word) << 1 | side, peer->identity, point);
   __u32 action = (root >> verdict_action_shift) & 7;
   verdict->rule[side] = root & verdict_rule_mask;
@@ -161,6 +206,9 @@ FAST void add_side(struct verdict *verdict, const struct party *mine, const stru
       verdict->observed_action = action;
     return;
   }
+  __u32 live = (root >> verdict_live_shift) & 3;
+  if (unlikely(j->open && live != live_judge))
+    action = action_for_live(j, side, action, live);
   if (action == action_ask)
     verdict->asked[side] = verdict->rule[side];
   if (severity(action) > severity(verdict->action)) {
@@ -188,9 +236,9 @@ SHARED int judge(struct judgement *j, __u32 point)
     return 0;
   }
   if (end[0].owner == owner_endpoint)
-    add_side(verdict, &end[0], &end[1], 0, point);
+    add_side(j, 0, point);
   if (end[1].owner == owner_endpoint)
-    add_side(verdict, &end[1], &end[0], 1, point);
+    add_side(j, 1, point);
   return 0;
 }
 

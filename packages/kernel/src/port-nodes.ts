@@ -2,8 +2,19 @@
  * Ownership of the port nodes: hash-consed by content, counted by references, and reused only after a wait for the packets that might
  * still be reading them. The same for both adapters; where the nodes lie is behind `NodeStore`.
  */
+import { verdictBits } from './generated/maps.ts';
 import { KernelError, type KernelPortTable, type KernelVerdict, type PortRoot } from './port.ts';
-import { buildTree, keyMax, nodeWidth, partsOf, tableOf, treeDepthMax, type Part, type PortNode } from './port-tree.ts';
+import {
+  buildTree,
+  keyMax,
+  nodeWidth,
+  partsOf,
+  sameVerdict,
+  tableOf,
+  treeDepthMax,
+  type Part,
+  type PortNode,
+} from './port-tree.ts';
 
 export interface NodeStore {
   /** Nodes have the indexes 1 … nodesMax-1; node 0 is never used, so that a zeroed row refers to nothing. */
@@ -15,20 +26,27 @@ export interface NodeStore {
 }
 
 const actions = ['allow', 'deny', 'reject', 'ask'] as const;
-const ruleMax = 2 ** 28 - 1;
+const lives = [undefined, 'keep', 'reset', 'stay'] as const;
+/** Largest number of a rule. */
+export const ruleMax = verdictBits.ruleMask;
 
-/** A reference is a node's index, or with bit 31 a verdict: bits 28–30 action, bits 0–27 rule (bpf/maps.h). */
+/** A reference is a node's index, or with bit 31 a verdict: bits 28–30 action, bits 26–27 live, bits 0–25 rule (bpf/maps.h). */
 export function encodeVerdict(verdict: KernelVerdict): number {
   if (!Number.isInteger(verdict.rule) || verdict.rule < 0 || verdict.rule > ruleMax)
     throw new RangeError(`rule ${verdict.rule}`);
-  return (0x80000000 | (actions.indexOf(verdict.action) << 28) | verdict.rule) >>> 0;
+  const { actionShift, liveShift } = verdictBits;
+  const bits = (actions.indexOf(verdict.action) << actionShift) | (lives.indexOf(verdict.live) << liveShift);
+  return (0x80000000 | bits | verdict.rule) >>> 0;
 }
 export function isVerdict(reference: number): boolean {
   return reference >>> 31 === 1;
 }
 /** An action that this code does not know is a denial. */
 export function decodeVerdict(reference: number): KernelVerdict {
-  return { action: actions[(reference >>> 28) & 7] ?? 'deny', rule: reference & ruleMax };
+  const action = actions[(reference >>> verdictBits.actionShift) & 7] ?? 'deny';
+  const live = lives[(reference >>> verdictBits.liveShift) & 3];
+  const rule = reference & ruleMax;
+  return live === undefined ? { action, rule } : { action, rule, live };
 }
 
 interface Held {
@@ -196,7 +214,7 @@ export class PortNodes {
     if (isVerdict(reference)) {
       const verdict = decodeVerdict(reference);
       const last = parts.at(-1);
-      if (last?.verdict.action === verdict.action && last.verdict.rule === verdict.rule) parts.pop();
+      if (last !== undefined && sameVerdict(last.verdict, verdict)) parts.pop();
       parts.push({ upper, verdict });
       return;
     }

@@ -28,8 +28,8 @@ export interface Part {
   readonly verdict: KernelVerdict;
 }
 
-function sameVerdict(a: KernelVerdict, b: KernelVerdict): boolean {
-  return a.action === b.action && a.rule === b.rule;
+export function sameVerdict(a: KernelVerdict, b: KernelVerdict): boolean {
+  return a.action === b.action && a.rule === b.rule && a.live === b.live;
 }
 
 /** The table as a partition of all keys, neighbours with equal verdicts merged. Throws RangeError where ranges overlap or are unsorted. */

@@ -13,6 +13,7 @@ export interface Limits {
   readonly rowsMax: number;
   readonly portNodesMax: number;
   readonly cidrsMax: number;
+  readonly learntMax: number;
   readonly connectionsMax: number;
   readonly puntsMax: number;
   readonly eventsBytes: number;
@@ -44,6 +45,8 @@ export interface EndpointEntry {
   readonly mtu: number;
   /** Most entries in the connection table that this endpoint may own as originator. */
   readonly connectionsMax: number;
+  /** What `Maps.learnt` says of it counts; absent is false. Changes, like `state`, without a moment in which packets drop. */
+  readonly learns?: boolean;
 }
 
 /** Who owns an address: an endpoint of this host, a workload elsewhere, or this machine itself (gateway and host addresses). */
@@ -54,10 +57,19 @@ export type AddressEntry =
 
 export type VerdictAction = 'allow' | 'deny' | 'reject' | 'ask';
 
-/** `rule` is a 28-bit number whose meaning the agent keeps; the kernel only carries it. */
+/**
+ * What becomes of a live connection that is judged again and finds another rule than the one that it recorded (absent: judged as any
+ * other). `keep`: it goes on whatever the action is, and nothing new is admitted by that. `reset`: it ends whatever the action is; whoever
+ * of both ends speaks of it is told with a TCP reset, an SCTP abort or an ICMP unreachable. `stay`: for rows that stand between two
+ * others: it goes on as it was judged before, until rows come that say something else.
+ */
+export type VerdictLive = 'keep' | 'reset' | 'stay';
+
+/** `rule` is a 26-bit number whose meaning the agent keeps; the kernel only carries it. */
 export interface KernelVerdict {
   readonly action: VerdictAction;
   readonly rule: number;
+  readonly live?: VerdictLive;
 }
 
 /** A port function: ranges sorted by (protocol, from), disjoint, ends inclusive; `otherwise` fills the gaps. */
@@ -73,6 +85,17 @@ export interface KernelPortTable {
 
 /** Reference to a port table in the kernel, or to a verdict that needs none. Made by `Maps.addPortTable`. */
 export type PortRoot = number & { readonly root: unique symbol };
+
+/** An address outside as one endpoint learnt it by name. */
+export interface LearntKey {
+  readonly slot: number;
+  readonly address: string;
+}
+export interface LearntEntry extends LearntKey {
+  readonly peer: number;
+  /** Its time is over: live connections are still judged by it, new ones are not. */
+  readonly lapsed: boolean;
+}
 
 export type KernelDirection = 'egress' | 'ingress';
 
@@ -94,7 +117,8 @@ export interface ConnectionKey {
   readonly destinationPort: number;
 }
 
-export type TcpState = 'none' | 'syn-sent' | 'established' | 'closing' | 'closed';
+/** Of TCP, and of SCTP's associations likewise. `reset`: a rule ended it; it is there only so that both ends learn of it. */
+export type TcpState = 'none' | 'syn-sent' | 'established' | 'closing' | 'closed' | 'reset';
 
 export interface Connection extends ConnectionKey {
   readonly sourceSlot: number;
@@ -210,6 +234,15 @@ export interface Maps {
   setCidrs(entries: readonly { readonly cidr: string; readonly peer: number }[]): void;
   removeCidrs(cidrs: readonly string[]): void;
   cidrs(): readonly { readonly cidr: string; readonly peer: number }[];
+
+  /**
+   * Peers that addresses outside are to single endpoints. Each entry takes effect at once, so the rows of a peer have to be there before.
+   * Throws KernelError 'full' at the first entry that does not fit; those before it are stored.
+   */
+  setLearnt(entries: readonly LearntEntry[]): void;
+  removeLearnt(keys: readonly LearntKey[]): void;
+  learnt(): readonly LearntEntry[];
+  learntPeer(key: LearntKey): Omit<LearntEntry, keyof LearntKey> | undefined;
 
   /** A batch walk over the live connections; the visitor may not keep its argument. */
   forEachConnection(visit: (connection: Connection) => void): void;

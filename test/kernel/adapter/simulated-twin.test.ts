@@ -19,6 +19,7 @@ import {
   type LinuxKernel,
   type Row,
   type VerdictAction,
+  type VerdictLive,
 } from '@bulkhead/kernel';
 import { enterOwnNamespace } from './own-namespace.ts';
 
@@ -26,6 +27,7 @@ enterOwnNamespace();
 const pinRoot = `/sys/fs/bpf/bhB-${process.pid}-twin`;
 const slots = [1, 2, 3] as const;
 const outside = ['198.51.100.1', '203.0.113.5'] as const;
+const learntPeers = [2 ** 24 + 10, 2 ** 24 + 11] as const;
 const cidrPeers = { '198.51.100.0/24': 2 ** 24, '198.51.0.0/16': 2 ** 24 + 1, '203.0.113.5/32': 2 ** 24 + 2 } as const;
 const gateway = '10.66.0.254';
 const remote = '10.66.0.200';
@@ -89,7 +91,7 @@ const plain = { noNullPrototype: true } as const;
 const slot = fc.constantFrom(...slots);
 const state = fc.constantFrom<EndpointEntry['state']>('governed', 'governed', 'governed', 'held', 'fenced', 'observed');
 const actions: readonly VerdictAction[] = ['allow', 'allow', 'deny', 'ask', 'reject'];
-const peer = fc.constantFrom(0, 1, 2, 999, ...identities, ...Object.values(cidrPeers));
+const peer = fc.constantFrom(0, 1, 2, 999, ...identities, ...Object.values(cidrPeers), ...learntPeers);
 const step = fc.oneof(
   {
     weight: 2,
@@ -101,6 +103,20 @@ const step = fc.oneof(
         ruleset: fc.constantFrom(1, 2),
         epoch: fc.integer({ min: 1, max: 4 }),
         connectionsMax: fc.constantFrom(2, 1000),
+        learns: fc.boolean(),
+      },
+      plain,
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record(
+      {
+        kind: fc.constant('learn' as const),
+        slot,
+        address: fc.constantFrom(...outside),
+        peer: fc.option(fc.constantFrom(...learntPeers)),
+        lapsed: fc.boolean(),
       },
       plain,
     ),
@@ -119,6 +135,8 @@ const step = fc.oneof(
               peer,
               action: fc.constantFrom(...actions),
               only: fc.option(fc.constantFrom(80, 443)),
+              live: fc.option(fc.constantFrom<VerdictLive>('keep', 'reset', 'stay')),
+              version: fc.constantFrom(0, 1),
             },
             plain,
           ),
@@ -137,10 +155,11 @@ const step = fc.oneof(
         hook: fc.constantFrom('from_workload' as const, 'from_workload' as const, 'to_workload' as const),
         slot,
         other: fc.constantFrom<string>(ip(1), ip(2), ip(3), ip(9), gateway, remote, ...outside),
-        protocol: fc.constantFrom(6, 6, 6, 17, 1, 47),
+        protocol: fc.constantFrom(6, 6, 6, 132, 132, 17, 1, 47),
         ports: fc.constantFrom([1000, 80], [1000, 443], [1001, 22]),
         reversed: fc.boolean(),
         tcpFlags: fc.constantFrom(2, 2, 18, 16, 17, 4, 20, 3),
+        chunk: fc.constantFrom(1, 1, 2, 0, 10, 11, 6, 7, 8, 14),
         sequence: fc.constantFrom(1, 2, 100),
         spoofed: fc.boolean().map((value) => value),
       },
@@ -174,6 +193,7 @@ function packetFrame(
     sourceMac: leaving && !isSpoofed ? mac(at.slot, 0) : mac(at.slot, 1),
     destinationMac: leaving ? mac(at.slot, 1) : mac(at.slot, 0),
     tcpFlags: at.protocol === 6 ? at.tcpFlags : 0,
+    chunk: at.protocol === 132 ? at.chunk : 0,
     payloadBytes: 8,
     sequence: at.sequence,
     acknowledgement: at.sequence + 1,
@@ -201,15 +221,21 @@ function perform(twin: Twin, at: Step): number | null {
         ipv6: null,
         mtu: 1500,
         connectionsMax: at.connectionsMax,
+        learns: at.learns,
       });
       maps.setAddress(ip(at.slot), { kind: 'endpoint', slot: at.slot });
+      return null;
+    case 'learn':
+      if (at.peer === null) maps.removeLearnt([at]);
+      else maps.setLearnt([{ slot: at.slot, address: at.address, peer: at.peer, lapsed: at.lapsed }]);
       return null;
     case 'gone':
       maps.removeEndpoint(at.slot);
       return null;
     case 'rows':
-      for (const { action, only, ...key } of at.rows) {
-        const verdict = { action, rule: key.peer % 1000 } as const;
+      for (const { action, only, live, version, ...key } of at.rows) {
+        const rule = (key.peer % 1000) + version * 1000;
+        const verdict = live === null ? { action, rule } : { action, rule, live };
         const root = maps.addPortTable(
           only === null
             ? { ranges: [], otherwise: verdict }
@@ -261,6 +287,7 @@ function clear(twin: Twin): void {
   const { maps } = twin.kernel;
   maps.removeConnections(connections(twin));
   maps.removeRows(maps.rows());
+  maps.removeLearnt(maps.learnt());
   for (const at of slots) {
     maps.removeEndpoint(at);
     maps.removeAddress(ip(at));
@@ -275,7 +302,15 @@ test('the same packets get the same answers', () => {
       for (const twin of [real, simulated]) {
         clear(twin);
         for (const at of slots)
-          perform(twin, { kind: 'endpoint', slot: at, state: 'governed', ruleset: 1, epoch: 1, connectionsMax: 1000 });
+          perform(twin, {
+            kind: 'endpoint',
+            slot: at,
+            state: 'governed',
+            ruleset: 1,
+            epoch: 1,
+            connectionsMax: 1000,
+            learns: true,
+          });
       }
       const before = { real: countsOf(real), simulated: countsOf(simulated) };
       const compare = (what: string, left: unknown, right: unknown): void => {

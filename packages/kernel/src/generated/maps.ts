@@ -5,21 +5,22 @@
  * cidr_generation: type 2, flags 1024, 1 entries, 4/4, u32 -> u32
  * cidrs: type 11, flags 1, 131072 entries, 20/4, struct{prefix@0 u32; address@32 u8[16]} 20 -> u32
  * config: type 2, flags 1024, 1 entries, 4/64, u32 -> struct{heartbeat_ns@0 u64; revision@64 u32; punt_ifindex@96 u32; overlay_ifindex@128 u32; punt_rate@160 u32; punt_burst@192 u32; padding@224 u32; gateway_ipv4@256 u8[16]; gateway_ipv6@384 u8[16]} 64
- * connections: type 1, flags 0, 262144 entries, 40/128, struct{low@0 u8[16]; high@128 u8[16]; low_port@256 u16; high_port@272 u16; protocol@288 u8; padding@296 u8[3]} 40 -> struct{word@0 u64[2]; last_seen_ns@128 u64; idle_ns@192 u64; packets@256 u64[2]; bytes@384 u64[2]; slot@512 u32[2]; originator_is_high@576 u8; state@584 u8; flags@592 u8; padding@600 u8; sequence@608 u32; fin_end@640 u32[2]; identity@704 u32[2]; rule@768 u32[2]; first_seen_ns@832 u64; revision@896 u32; tick@928 u32; overlay_host@960 u32; padding2@992 u32} 128
- * counters: type 6, flags 0, 51 entries, 4/8, u32 -> u64
+ * connections: type 1, flags 0, 262144 entries, 40/128, struct{low@0 u8[16]; high@128 u8[16]; low_port@256 u16; high_port@272 u16; protocol@288 u8; padding@296 u8[3]} 40 -> struct{word@0 u64[2]; last_seen_ns@128 u64; idle_ns@192 u64; packets@256 u64[2]; bytes@384 u64[2]; slot@512 u32[2]; originator_is_high@576 u8; state@584 u8; flags@592 u8; kept@600 u8; sequence@608 u32; fin_end@640 u32[2]; identity@704 u32[2]; rule@768 u32[2]; first_seen_ns@832 u64; revision@896 u32; tick@928 u32; overlay_host@960 u32; padding2@992 u32} 128
+ * counters: type 6, flags 0, 54 entries, 4/8, u32 -> u64
  * endpoint_counters: type 2, flags 0, 4096 entries, 4/512, u32 -> struct{count@0 u64[64]} 512
- * endpoints: type 2, flags 1024, 4096 entries, 4/72, u32 -> struct{word@0 u64; state@64 u8; kind@72 u8; mtu@80 u16; ifindex@96 u32; generation@128 u32; connections_max@160 u32; mac@192 u8[6]; gateway_mac@240 u8[6]; padding@288 u8[4]; ipv4@320 u8[16]; ipv6@448 u8[16]} 72
+ * endpoints: type 2, flags 1024, 4096 entries, 4/72, u32 -> struct{word@0 u64; state@64 u8; kind@72 u8; mtu@80 u16; ifindex@96 u32; generation@128 u32; connections_max@160 u32; mac@192 u8[6]; gateway_mac@240 u8[6]; flags@288 u8; padding@296 u8[3]; ipv4@320 u8[16]; ipv6@448 u8[16]} 72
  * events: type 27, flags 0, 16777216 entries, 0/0, - -> -
  * fragments: type 9, flags 0, 16384 entries, 48/16, struct{source@0 u8[16]; destination@128 u8[16]; id@256 u32; ifindex@288 u32; protocol@320 u8; padding@328 u8[7]} 48 -> struct{at_ns@0 u64; next@64 u32; source_port@96 u16; destination_port@112 u16} 16
  * interface_hints: type 2, flags 0, 4096 entries, 4/4, u32 -> u32
  * interfaces: type 1, flags 0, 4096 entries, 4/4, u32 -> u32
+ * learnt: type 1, flags 1, 131072 entries, 24/8, struct{address@0 u8[16]; slot@128 u32; padding@160 u32} 24 -> struct{peer@0 u32; lapsed@32 u32} 8
  * peer_hints: type 6, flags 0, 16384 entries, 4/24, u32 -> struct{address@0 u8[16]; generation@128 u32; peer@160 u32} 24
  * pendings: type 1, flags 0, 16384 entries, 40/16, struct{low@0 u8[16]; high@128 u8[16]; low_port@256 u16; high_port@272 u16; protocol@288 u8; padding@296 u8[3]} 40 -> struct{at_ns@0 u64; id@64 u32; padding@96 u32} 16
  * port_nodes: type 2, flags 0, 131072 entries, 4/128, u32 -> struct{bound@0 u32[15]; padding@480 u32; next@512 u32[16]} 128
  * punts: type 1, flags 0, 16384 entries, 4/104, u32 -> struct{at_ns@0 u64; word@64 u64[2]; slot@192 u32[2]; identity@256 u32[2]; rule@320 u32[2]; generation@384 u32[2]; source@448 u8[16]; destination@576 u8[16]; source_port@704 u16; destination_port@720 u16; protocol@736 u8; reason@744 u8; from_outside@752 u8; from_responder@760 u8; outcome@768 u32; holder_slot@800 u32} 104
  * rows: type 1, flags 1, 1048576 entries, 8/4, struct{ruleset_direction@0 u32; peer@32 u32} 8 -> u32
  * runtime: type 2, flags 0, 1 entries, 4/8, u32 -> struct{recycle_at_ns@0 u64} 8
- * schema: type 2, flags 0, 1 entries, 4/184, u32 -> struct{event@0 struct{at_ns@0 u64; kind@64 enum32; reason@96 enum32; slot@128 u32[2]; identity@192 u32[2]; rule@256 u32[2]; revision@320 u32; length@352 u32; source@384 u8[16]; destination@512 u8[16]; source_port@640 u16; destination_port@656 u16; protocol@672 u8; tcp_state@680 u8; flags@688 u8; observed@696 u8; first_seen_ns@704 u64; packets@768 u64[2]; bytes@896 u64[2]} 128; limit@1024 enum32; idle_ms@1056 enum32; mark@1088 enum32; endpoint_state@1120 enum32; endpoint_kind@1152 enum32; owner_kind@1184 enum32; action@1216 enum32; verdict_bits@1248 enum32; tcp_state@1280 enum32; connection_flag@1312 enum32; punt_reason@1344 enum32; punt_verb@1376 enum32; punt_outcome@1408 enum32} 184
+ * schema: type 2, flags 0, 1 entries, 4/192, u32 -> struct{event@0 struct{at_ns@0 u64; kind@64 enum32; reason@96 enum32; slot@128 u32[2]; identity@192 u32[2]; rule@256 u32[2]; revision@320 u32; length@352 u32; source@384 u8[16]; destination@512 u8[16]; source_port@640 u16; destination_port@656 u16; protocol@672 u8; tcp_state@680 u8; flags@688 u8; observed@696 u8; first_seen_ns@704 u64; packets@768 u64[2]; bytes@896 u64[2]} 128; limit@1024 enum32; idle_ms@1056 enum32; mark@1088 enum32; endpoint_state@1120 enum32; endpoint_kind@1152 enum32; endpoint_flag@1184 enum32; owner_kind@1216 enum32; action@1248 enum32; live@1280 enum32; verdict_bits@1312 enum32; tcp_state@1344 enum32; connection_flag@1376 enum32; punt_reason@1408 enum32; punt_verb@1440 enum32; punt_outcome@1472 enum32} 192
  * scratch: type 6, flags 0, 1 entries, 4/768, u32 -> struct{word@0 u64[96]} 768
  * usage: type 2, flags 1024, 4096 entries, 4/64, u32 -> struct{connections@0 u64[2]; punts@128 u64; punt_bucket@192 u64; refusal_event_bucket@256 u64; connection_event_bucket@320 u64; answer_bucket@384 u64; events_suppressed@448 u64} 64
  */
@@ -31,8 +32,8 @@ import {
 } from '../address.ts';
 
 /** Hash of the layout of all maps. Objects with another layout do not fit these codecs. */
-export const layout = '7c28efc648a88b81';
-export const mapNames = ['addresses', 'cidr_generation', 'cidrs', 'config', 'connections', 'counters', 'endpoint_counters', 'endpoints', 'events', 'fragments', 'interface_hints', 'interfaces', 'peer_hints', 'pendings', 'port_nodes', 'punts', 'rows', 'runtime', 'schema', 'scratch', 'usage'] as const;
+export const layout = 'c49b5d1574cfaa88';
+export const mapNames = ['addresses', 'cidr_generation', 'cidrs', 'config', 'connections', 'counters', 'endpoint_counters', 'endpoints', 'events', 'fragments', 'interface_hints', 'interfaces', 'learnt', 'peer_hints', 'pendings', 'port_nodes', 'punts', 'rows', 'runtime', 'schema', 'scratch', 'usage'] as const;
 export type MapName = (typeof mapNames)[number];
 
 /** `enum action` */
@@ -40,7 +41,9 @@ export const action = { allow: 0, deny: 1, reject: 2, ask: 3 } as const;
 /** `enum connection_flag` */
 export const connectionFlag = { decided: 1, replied: 2, routed: 4, reported: 8, fin: 16, finAcked: 64 } as const;
 /** Names of the counters, by number; they are part of the API. */
-export const counterNames = ['denied', 'rejected', 'no_row', 'spoofed', 'malformed', 'unknown_interface', 'unknown_protocol', 'vlan', 'fenced', 'multicast', 'table_full', 'budget', 'punt_rate', 'punt_full', 'punt_absorbed', 'punt_stale', 'punt_unknown', 'punt_no_device', 'refused', 'icmp_unmatched', 'icmp_redirect', 'router_advertisement', 'router_solicitation', 'neighbour_spoofed', 'neighbour_swallowed', 'fragment_unknown', 'fragment_overlap', 'extension_headers', 'misdirected', 'tcp_flags', 'ttl_exceeded', 'too_big', 'uplink_spoofed', 'overlay_spoofed', 'unreachable_remote', 'answer_rate', 'program_error', 'connections_opened', 'connections_judged_again', 'connections_closed', 'connections_recycled', 'asked', 'held', 'admitted', 'neighbour_answered', 'reset_sent', 'icmp_sent', 'observed_denied', 'events_lost', 'events_suppressed', 'recycle_runs'] as const;
+export const counterNames = ['denied', 'rejected', 'no_row', 'spoofed', 'malformed', 'unknown_interface', 'unknown_protocol', 'vlan', 'fenced', 'multicast', 'table_full', 'budget', 'punt_rate', 'punt_full', 'punt_absorbed', 'punt_stale', 'punt_unknown', 'punt_no_device', 'refused', 'icmp_unmatched', 'icmp_redirect', 'router_advertisement', 'router_solicitation', 'neighbour_spoofed', 'neighbour_swallowed', 'fragment_unknown', 'fragment_overlap', 'extension_headers', 'misdirected', 'tcp_flags', 'ttl_exceeded', 'too_big', 'uplink_spoofed', 'overlay_spoofed', 'unreachable_remote', 'answer_rate', 'program_error', 'live_reset', 'connections_opened', 'connections_judged_again', 'connections_closed', 'connections_recycled', 'asked', 'held', 'admitted', 'neighbour_answered', 'reset_sent', 'icmp_sent', 'observed_denied', 'events_lost', 'events_suppressed', 'recycle_runs', 'connections_reset', 'connections_kept'] as const;
+/** `enum endpoint_flag` */
+export const endpointFlag = { endpointLearns: 1 } as const;
 /** `enum endpoint_kind` */
 export const endpointKind = { veth: 1, tap: 2 } as const;
 /** `enum endpoint_state` */
@@ -48,9 +51,11 @@ export const endpointState = { absent: 0, held: 1, governed: 2, fenced: 3, obser
 /** `enum event_kind` */
 export const eventKind = { new: 1, deny: 2, drop: 3, ask: 4, close: 5 } as const;
 /** `enum idle_ms` */
-export const idleMs = { tcpSynSent: 30000, tcpEstablished: 21600000, tcpClosing: 120000, tcpClosed: 4000, udpSingle: 30000, udpStream: 180000, icmp: 30000, other: 120000 } as const;
+export const idleMs = { tcpSynSent: 30000, tcpEstablished: 21600000, tcpClosing: 120000, tcpClosed: 4000, reset: 120000, udpSingle: 30000, udpStream: 180000, icmp: 30000, sctpEstablished: 600000, other: 120000 } as const;
 /** `enum limit` */
-export const limit = { endpointsMax: 4096, addressesMax: 262144, rowsMax: 1048576, portNodesMax: 131072, cidrsMax: 131072, interfaceHintsMax: 4096, peerHintsMax: 16384, connectionsMax: 262144, puntsMax: 16384, fragmentsMax: 16384, eventsBytes: 16777216, portDepthMax: 5, extensionsMax: 6, heartbeatMaxMs: 5000, recycleIntervalMs: 1000, pendingMs: 4000, puntMs: 900000, puntsPerEndpointMax: 512, fragmentMs: 30000, refusalEventsPerSecond: 500, refusalEventsBurst: 250, connectionEventsPerSecond: 50000, connectionEventsBurst: 10000, answersPerSecond: 1000, answersBurst: 250 } as const;
+export const limit = { endpointsMax: 4096, addressesMax: 262144, rowsMax: 1048576, portNodesMax: 131072, cidrsMax: 131072, learntMax: 131072, interfaceHintsMax: 4096, peerHintsMax: 16384, connectionsMax: 262144, puntsMax: 16384, fragmentsMax: 16384, eventsBytes: 16777216, portDepthMax: 5, extensionsMax: 6, heartbeatMaxMs: 5000, recycleIntervalMs: 1000, pendingMs: 4000, puntMs: 900000, puntsPerEndpointMax: 512, fragmentMs: 30000, refusalEventsPerSecond: 500, refusalEventsBurst: 250, connectionEventsPerSecond: 50000, connectionEventsBurst: 10000, answersPerSecond: 1000, answersBurst: 250 } as const;
+/** `enum live` */
+export const live = { judge: 0, keep: 1, reset: 2, stay: 3 } as const;
 /** `enum mark` */
 export const mark = { mask: 12288, answer: 4096, workload: 8192, forwarded: 12288 } as const;
 /** `enum owner_kind` */
@@ -62,9 +67,9 @@ export const puntReason = { ask: 1, held: 2 } as const;
 /** `enum punt_verb` */
 export const puntVerb = { punted: 0, admit: 1, judge: 2, refuse: 3, reject: 4 } as const;
 /** `enum tcp_state` */
-export const tcpState = { none: 0, synSent: 1, established: 2, closing: 3, closed: 4 } as const;
+export const tcpState = { none: 0, synSent: 1, established: 2, closing: 3, closed: 4, reset: 5 } as const;
 /** `enum verdict_bits` */
-export const verdictBits = { actionShift: 28, ruleMask: 268435455 } as const;
+export const verdictBits = { actionShift: 28, liveShift: 26, ruleMask: 67108863 } as const;
 
 /** `struct address`: size and offsets in bytes. */
 export const addressLayout = { size: 16, byte: 0 } as const;
@@ -158,7 +163,7 @@ export function writeConfig(view: DataView, at: number, fields: ConfigFields): v
 }
 
 /** `struct connection`: size and offsets in bytes. */
-export const connectionLayout = { size: 128, word: 0, lastSeenNs: 16, idleNs: 24, packets: 32, bytes: 48, slot: 64, originatorIsHigh: 72, state: 73, flags: 74, sequence: 76, finEnd: 80, identity: 88, rule: 96, firstSeenNs: 104, revision: 112, tick: 116, overlayHost: 120 } as const;
+export const connectionLayout = { size: 128, word: 0, lastSeenNs: 16, idleNs: 24, packets: 32, bytes: 48, slot: 64, originatorIsHigh: 72, state: 73, flags: 74, kept: 75, sequence: 76, finEnd: 80, identity: 88, rule: 96, firstSeenNs: 104, revision: 112, tick: 116, overlayHost: 120 } as const;
 export interface ConnectionFields {
   readonly word: readonly [bigint, bigint];
   readonly lastSeenNs: bigint;
@@ -169,6 +174,7 @@ export interface ConnectionFields {
   readonly originatorIsHigh: number;
   readonly state: number;
   readonly flags: number;
+  readonly kept: number;
   readonly sequence: number;
   readonly finEnd: readonly [number, number];
   readonly identity: readonly [number, number];
@@ -189,6 +195,7 @@ export function readConnection(view: DataView, at: number): ConnectionFields {
     originatorIsHigh: view.getUint8(at + 72),
     state: view.getUint8(at + 73),
     flags: view.getUint8(at + 74),
+    kept: view.getUint8(at + 75),
     sequence: view.getUint32(at + 76, true),
     finEnd: [view.getUint32(at + 80, true), view.getUint32(at + 80 + 4, true)],
     identity: [view.getUint32(at + 88, true), view.getUint32(at + 88 + 4, true)],
@@ -213,7 +220,7 @@ export function writeConnection(view: DataView, at: number, fields: ConnectionFi
   view.setUint8(at + 72, fields.originatorIsHigh);
   view.setUint8(at + 73, fields.state);
   view.setUint8(at + 74, fields.flags);
-  for (let index = 0; index < 1; index++) view.setUint8(at + 75 + index, 0);
+  view.setUint8(at + 75, fields.kept);
   view.setUint32(at + 76, fields.sequence, true);
   view.setUint32(at + 80, fields.finEnd[0], true);
   view.setUint32(at + 80 + 4, fields.finEnd[1], true);
@@ -256,7 +263,7 @@ export function writeConnectionKey(view: DataView, at: number, fields: Connectio
 }
 
 /** `struct endpoint`: size and offsets in bytes. */
-export const endpointLayout = { size: 72, word: 0, state: 8, kind: 9, mtu: 10, ifindex: 12, generation: 16, connectionsMax: 20, mac: 24, gatewayMac: 30, ipv4: 40, ipv6: 56 } as const;
+export const endpointLayout = { size: 72, word: 0, state: 8, kind: 9, mtu: 10, ifindex: 12, generation: 16, connectionsMax: 20, mac: 24, gatewayMac: 30, flags: 36, ipv4: 40, ipv6: 56 } as const;
 export interface EndpointFields {
   readonly word: bigint;
   readonly state: number;
@@ -267,6 +274,7 @@ export interface EndpointFields {
   readonly connectionsMax: number;
   readonly mac: string;
   readonly gatewayMac: string;
+  readonly flags: number;
   readonly ipv4: string;
   readonly ipv6: string;
 }
@@ -281,6 +289,7 @@ export function readEndpoint(view: DataView, at: number): EndpointFields {
     connectionsMax: view.getUint32(at + 20, true),
     mac: macAt(view, at + 24),
     gatewayMac: macAt(view, at + 30),
+    flags: view.getUint8(at + 36),
     ipv4: addressAt(view, at + 40),
     ipv6: addressAt(view, at + 56),
   };
@@ -295,7 +304,8 @@ export function writeEndpoint(view: DataView, at: number, fields: EndpointFields
   view.setUint32(at + 20, fields.connectionsMax, true);
   putMac(fields.mac, view, at + 24);
   putMac(fields.gatewayMac, view, at + 30);
-  for (let index = 0; index < 4; index++) view.setUint8(at + 36 + index, 0);
+  view.setUint8(at + 36, fields.flags);
+  for (let index = 0; index < 3; index++) view.setUint8(at + 37 + index, 0);
   putAddress(fields.ipv4, view, at + 40);
   putAddress(fields.ipv6, view, at + 56);
 }
@@ -435,6 +445,41 @@ export function writeFragmentKey(view: DataView, at: number, fields: FragmentKey
   view.setUint32(at + 36, fields.ifindex, true);
   view.setUint8(at + 40, fields.protocol);
   for (let index = 0; index < 7; index++) view.setUint8(at + 41 + index, 0);
+}
+
+/** `struct learnt_key`: size and offsets in bytes. */
+export const learntKeyLayout = { size: 24, address: 0, slot: 16 } as const;
+export interface LearntKeyFields {
+  readonly address: string;
+  readonly slot: number;
+}
+export function readLearntKey(view: DataView, at: number): LearntKeyFields {
+  return {
+    address: addressAt(view, at + 0),
+    slot: view.getUint32(at + 16, true),
+  };
+}
+export function writeLearntKey(view: DataView, at: number, fields: LearntKeyFields): void {
+  putAddress(fields.address, view, at + 0);
+  view.setUint32(at + 16, fields.slot, true);
+  for (let index = 0; index < 4; index++) view.setUint8(at + 20 + index, 0);
+}
+
+/** `struct learnt_peer`: size and offsets in bytes. */
+export const learntPeerLayout = { size: 8, peer: 0, lapsed: 4 } as const;
+export interface LearntPeerFields {
+  readonly peer: number;
+  readonly lapsed: number;
+}
+export function readLearntPeer(view: DataView, at: number): LearntPeerFields {
+  return {
+    peer: view.getUint32(at + 0, true),
+    lapsed: view.getUint32(at + 4, true),
+  };
+}
+export function writeLearntPeer(view: DataView, at: number, fields: LearntPeerFields): void {
+  view.setUint32(at + 0, fields.peer, true);
+  view.setUint32(at + 4, fields.lapsed, true);
 }
 
 /** `struct peer_hint`: size and offsets in bytes. */

@@ -15,8 +15,8 @@ import { monotonicNs } from './libc.ts';
 import type { Table } from './table.ts';
 
 /** By the kernel's number. */
-export const tcpStates: readonly TcpState[] = ['none', 'syn-sent', 'established', 'closing', 'closed'];
-if (tcpState.closed !== tcpStates.indexOf('closed')) throw new KernelError('read states of TCP', 'EPROTO');
+export const tcpStates: readonly TcpState[] = ['none', 'syn-sent', 'established', 'closing', 'closed', 'reset'];
+if (tcpState.reset !== tcpStates.indexOf('reset')) throw new KernelError('read states of TCP', 'EPROTO');
 
 function decode(keys: DataView, keyAt: number, values: DataView, valueAt: number): Connection {
   const key = readConnectionKey(keys, keyAt);

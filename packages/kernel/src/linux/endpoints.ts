@@ -2,6 +2,7 @@
  * Endpoints, in an array that is mapped into memory: one aligned 64-bit store makes {identity, ruleset, epoch} visible to packets.
  */
 import {
+  endpointFlag,
   endpointKind,
   endpointLayout,
   endpointState,
@@ -37,6 +38,10 @@ function wordOf(entry: EndpointEntry): bigint {
   return BigInt(identity) | (BigInt(ruleset) << 24n) | (BigInt(epoch) << 48n);
 }
 
+function flagsOf(entry: EndpointEntry): number {
+  return entry.learns === true ? endpointFlag.endpointLearns : 0;
+}
+
 function fieldsOf(entry: EndpointEntry, word: bigint): EndpointFields {
   return {
     word,
@@ -48,6 +53,7 @@ function fieldsOf(entry: EndpointEntry, word: bigint): EndpointFields {
     connectionsMax: entry.connectionsMax,
     mac: entry.mac,
     gatewayMac: entry.gatewayMac,
+    flags: flagsOf(entry),
     ipv4: entry.ipv4 ?? noAddress,
     ipv6: entry.ipv6 ?? noAddress,
   };
@@ -69,6 +75,7 @@ function entryOf(slot: number, fields: EndpointFields): EndpointEntry {
     ipv6: fields.ipv6 === noAddress ? null : fields.ipv6,
     mtu: fields.mtu,
     connectionsMax: fields.connectionsMax,
+    ...((fields.flags & endpointFlag.endpointLearns) === 0 ? {} : { learns: true }),
   };
 }
 
@@ -112,6 +119,8 @@ export class Endpoints {
       if (before !== entry.ifindex) this.#removeInterface(before, entry.slot);
       this.#copyRest(at);
     }
+    // Before a word whose rows are meant for it.
+    Atomics.store(this.#bytes, at + endpointLayout.flags, flagsOf(entry));
     // A state that judges must find its word; a state that stops must be seen before the word that it stops.
     const stops = entry.state === 'held' || entry.state === 'fenced';
     if (sameRest && stops) this.#setState(at, state);
@@ -170,7 +179,7 @@ export class Endpoints {
 
   #isRest(offset: number): boolean {
     const inWord = offset >= endpointLayout.word && offset < endpointLayout.word + wordBytes;
-    return !inWord && offset !== endpointLayout.state;
+    return !inWord && offset !== endpointLayout.state && offset !== endpointLayout.flags;
   }
   #sameRest(at: number): boolean {
     for (let offset = 0; offset < endpointLayout.size; offset++) {

@@ -16,6 +16,8 @@ import {
   type EndpointEntry,
   type KernelConfig,
   type KernelPortTable,
+  type LearntEntry,
+  type LearntKey,
   type Limits,
   type Maps,
   type PortRoot,
@@ -35,6 +37,7 @@ import {
 } from './addresses.ts';
 import { Connections } from './connections.ts';
 import { Endpoints } from './endpoints.ts';
+import { getLearnt, listLearnt, removeLearnt, setLearnt } from './learnt.ts';
 import { monotonicNs, type Mapping } from './libc.ts';
 import { Rows } from './rows.ts';
 import type { Tables } from './tables.ts';
@@ -57,6 +60,7 @@ export class LinuxMaps implements Maps {
     portNodesMax: limit.portNodesMax,
     // One place is taken by the entry that keeps IPv6 networks from IPv4 addresses.
     cidrsMax: limit.cidrsMax - 1,
+    learntMax: limit.learntMax,
     connectionsMax: limit.connectionsMax,
     puntsMax: limit.puntsMax,
     eventsBytes: limit.eventsBytes,
@@ -167,6 +171,19 @@ export class LinuxMaps implements Maps {
   }
   cidrs(): readonly CidrEntry[] {
     return listCidrs(this.#now.tables.cidrs);
+  }
+
+  setLearnt(entries: readonly LearntEntry[]): void {
+    setLearnt(this.#now.tables.learnt, entries);
+  }
+  removeLearnt(keys: readonly LearntKey[]): void {
+    removeLearnt(this.#now.tables.learnt, keys);
+  }
+  learnt(): readonly LearntEntry[] {
+    return listLearnt(this.#now.tables.learnt);
+  }
+  learntPeer(key: LearntKey): ReturnType<Maps['learntPeer']> {
+    return getLearnt(this.#now.tables.learnt, key);
   }
 
   forEachConnection(visit: (connection: Connection) => void): void {

@@ -2,11 +2,11 @@
 import { sourceIsHigh } from '../connection-key.ts';
 import { idleMs } from '../generated/maps.ts';
 import type { Connection, ConnectionKey, KernelEvent, Limits, TcpState } from '../port.ts';
-import { tcpFlag, type Packet } from './frame.ts';
+import { sctpChunk, tcpFlag, type Packet } from './frame.ts';
 import { count, usageOf, type Pair, type Pinned, type TableConnection } from './state.ts';
 
 const nsPerMs = 1_000_000n;
-const protocols = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58 } as const;
+const protocols = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as const;
 /** An event and its header in the ring. */
 const eventBytes = 136;
 
@@ -31,6 +31,7 @@ export function idleAtStart(protocol: number, state: TcpState): bigint {
 
 function idleMsAtStart(protocol: number, state: TcpState): number {
   if (state === 'closed') return idleMs.tcpClosed;
+  if (protocol === protocols.sctp) return state === 'syn-sent' ? idleMs.tcpSynSent : idleMs.sctpEstablished;
   if (protocol === protocols.tcp) return state === 'syn-sent' ? idleMs.tcpSynSent : idleMs.tcpEstablished;
   if (protocol === protocols.udp) return idleMs.udpSingle;
   if (protocol === protocols.icmp || protocol === protocols.icmpv6) return idleMs.icmp;
@@ -139,8 +140,7 @@ export function useConnection(
   nowNs: bigint,
 ): Use {
   const side = sideOf(connection, packet);
-  const isTcp = packet.protocol === protocols.tcp;
-  const step = isTcp ? advanceTcp(connection, packet, side) : 'used';
+  const step = advance(connection, packet, side);
   if (step === 'begins') return 'begins';
   if (packet.protocol === protocols.udp && connection.replied && connection.packets[0] + connection.packets[1] > 2n) {
     connection.idleNs = BigInt(idleMs.udpStream) * nsPerMs;
@@ -153,7 +153,40 @@ export function useConnection(
   return 'used';
 }
 
-function advanceTcp(connection: TableConnection, packet: Packet, side: 0 | 1): 'used' | 'begins' | 'closes' {
+type Step = 'used' | 'begins' | 'closes';
+
+function advance(connection: TableConnection, packet: Packet, side: 0 | 1): Step {
+  if (packet.protocol === protocols.tcp) return advanceTcp(connection, packet, side);
+  return packet.protocol === protocols.sctp ? advanceSctp(connection, packet, side) : 'used';
+}
+
+function advanceSctp(connection: TableConnection, packet: Packet, side: 0 | 1): Step {
+  switch (packet.chunk) {
+    case sctpChunk.init: {
+      const isRepeated = side === 0 && connection.state === 'syn-sent' && connection.sequence === packet.sequence;
+      return isRepeated ? 'used' : 'begins';
+    }
+    case sctpChunk.cookieAck:
+      if (connection.state === 'syn-sent' && side === 1) {
+        connection.state = 'established';
+        connection.idleNs = BigInt(idleMs.sctpEstablished) * nsPerMs;
+      }
+      return 'used';
+    case sctpChunk.shutdown:
+    case sctpChunk.shutdownAck:
+      if (connection.state === 'closed') return 'used';
+      connection.state = 'closing';
+      connection.idleNs = BigInt(idleMs.tcpClosing) * nsPerMs;
+      return 'used';
+    case sctpChunk.abort:
+    case sctpChunk.shutdownComplete:
+      return connection.state === 'closed' ? 'used' : 'closes';
+    default:
+      return 'used';
+  }
+}
+
+function advanceTcp(connection: TableConnection, packet: Packet, side: 0 | 1): Step {
   const flags = packet.tcpFlags;
   const other = side === 0 ? 1 : 0;
   if ((flags & (tcpFlag.syn | tcpFlag.ack)) === tcpFlag.syn) {
@@ -178,13 +211,16 @@ function advanceTcp(connection: TableConnection, packet: Packet, side: 0 | 1): '
   return connection.finAcked[0] && connection.finAcked[1] ? 'closes' : 'used';
 }
 
-/** A closed entry stays for a moment, but never in more than half of a budget. */
+/** An entry that is over stays for a moment, but never in more than half of a budget. */
+export function keepIfRoom(pinned: Pinned, connection: TableConnection): void {
+  const payer = payerOf(connection.slot);
+  const max = pinned.endpoints.get(payer.slot)?.connectionsMax ?? 0;
+  if (usageOf(pinned, payer.slot).connections[payer.index] > max / 2) forget(pinned, tableKey(connection));
+}
+
 function close(pinned: Pinned, limits: Limits, connection: TableConnection, nowNs: bigint): void {
   connection.state = 'closed';
   connection.idleNs = BigInt(idleMs.tcpClosed) * nsPerMs;
   connection.lastSeenNs = nowNs;
-  if (!reportClose(pinned, limits, connection, nowNs)) return;
-  const payer = payerOf(connection.slot);
-  const max = pinned.endpoints.get(payer.slot)?.connectionsMax ?? 0;
-  if (usageOf(pinned, payer.slot).connections[payer.index] > max / 2) forget(pinned, tableKey(connection));
+  if (reportClose(pinned, limits, connection, nowNs)) keepIfRoom(pinned, connection);
 }

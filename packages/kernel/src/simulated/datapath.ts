@@ -5,9 +5,9 @@
 import type { CounterName, EndpointEntry } from '../port.ts';
 import { forget, isDead, reportClose, sideOf, tableKey, useConnection } from './connections.ts';
 import { drop, tell } from './events.ts';
-import { packetOf, tcpFlag, type Parsed } from './frame.ts';
+import { endsConnection, opensConnection, packetOf, type Parsed } from './frame.ts';
 import { punt } from './held.ts';
-import { judgedAgain, openConnection } from './opening.ts';
+import { judgedAgain, openConnection, resetConnection } from './opening.ts';
 import {
   chargedSlot,
   other,
@@ -18,9 +18,7 @@ import {
   type Surroundings,
 } from './packet-judging.ts';
 import { count, type HeldPacket, type Pair, type TableConnection } from './state.ts';
-import { endpointParty, judge, partyOf, severity, wordOf, type Party } from './verdict.ts';
-
-const protocolTcp = 6;
+import { endpointParty, judge, partyOf, severity, withLearnt, wordOf, type Party } from './verdict.ts';
 
 /** What is known of a packet that was not read. */
 const unread = packetOf({ protocol: 0, source: '::', sourcePort: 0, destination: '::', destinationPort: 0 });
@@ -126,7 +124,7 @@ function isBelieved(sender: Party, seen: Seen): boolean {
 }
 
 /** The ends in the connection's order, or null where the source is not who it says. */
-function endsOf(around: Surroundings, seen: Seen, side: 0 | 1): Pair<Party> | null {
+function endsOf(around: Surroundings, seen: Seen, side: 0 | 1, isOpen: boolean): Pair<Party> | null {
   const { pinned } = around;
   const mine = pinned.endpoints.get(seen.slot);
   if (mine === undefined) return null;
@@ -134,20 +132,24 @@ function endsOf(around: Surroundings, seen: Seen, side: 0 | 1): Pair<Party> | nu
   const sender = arrival.hook === 'from-workload' ? endpointParty(mine) : partyOf(pinned, packet.source);
   const receiver = arrival.hook === 'from-workload' ? partyOf(pinned, packet.destination) : endpointParty(mine);
   seen.slots = [sender.slot, receiver.slot];
-  return isBelieved(sender, seen) ? (side === 0 ? [sender, receiver] : [receiver, sender]) : null;
+  if (!isBelieved(sender, seen)) return null;
+  const [opener, far, address] =
+    side === 0 ? [sender, receiver, packet.destination] : [receiver, sender, packet.source];
+  return [opener, withLearnt(pinned, opener, far, address, isOpen)];
 }
 
 function evaluate(around: Surroundings, seen: Seen): Judgement | CounterName {
   const { packet } = seen;
   const found = around.pinned.connections.get(tableKey(packet));
-  const begins = packet.protocol === protocolTcp && (packet.tcpFlags & (tcpFlag.syn | tcpFlag.ack)) === tcpFlag.syn;
-  const open = found !== undefined && !begins && !isDead(found, around.nowNs) ? found : null;
+  const open = found !== undefined && !opensConnection(packet) && !isDead(found, around.nowNs) ? found : null;
   if (open === null && seen.answers) return 'icmp_unmatched';
   const side = open === null ? 0 : sideOf(open, packet);
-  const ends = endsOf(around, seen, side);
+  const ends = endsOf(around, seen, side, open !== null);
   if (ends === null) return seen.arrival.hook === 'from-overlay' ? 'overlay_spoofed' : 'spoofed';
   const port = side === 0 ? packet.destinationPort : packet.sourcePort;
-  return { ends, verdict: judge(around.pinned, ends, packet.protocol * 0x10000 + port), side, open };
+  const verdict = judge(around.pinned, ends, packet.protocol * 0x10000 + port, open);
+  // What a rule ended stays ended, whatever the rules are by now.
+  return { ends, verdict: open?.state === 'reset' ? { ...verdict, resets: true } : verdict, side, open };
 }
 
 function first(around: Surroundings, seen: Seen): Delivery {
@@ -159,13 +161,14 @@ function settle(around: Surroundings, seen: Seen, judgement: Judgement, isDecide
   const { pinned, limits, nowNs } = around;
   const { ends, verdict, open, side } = judgement;
   const receiver = ends[other(side)];
-  const passes = !verdict.wait && verdict.action === 'allow';
+  const passes = !verdict.wait && verdict.action === 'allow' && !verdict.resets;
   if (pinned.endpoints.get(seen.slot)?.state === 'observed' && !passes) {
     tell(around, seen, judgement, { kind: 'deny', reason: 'observed_denied', observed: true });
     return passed(around, seen, receiver.slot, receiver.host);
   }
   if (verdict.observed !== 'allow')
     tell(around, seen, judgement, { kind: 'deny', reason: 'observed_denied', observed: true });
+  if (open !== null && verdict.resets) return settleReset(around, seen, judgement, open);
   const stillDecided = open?.decided === true && open.rule[0] === verdict.rule[0] && open.rule[1] === verdict.rule[1];
   if (verdict.wait || (verdict.action === 'ask' && !isDecided && !stillDecided)) return punt(around, seen, judgement);
   if (severity(verdict.action) === 2) {
@@ -175,15 +178,26 @@ function settle(around: Surroundings, seen: Seen, judgement: Judgement, isDecide
     }
     count(pinned, verdict.reason, chargedSlot(seen));
     tell(around, seen, judgement, { kind: 'deny', reason: verdict.reason, observed: false });
-    // A reset is never answered by another.
-    const isReset = (seen.packet.tcpFlags & tcpFlag.rst) !== 0;
-    return { kind: 'dropped', reason: verdict.reason, rejected: verdict.action === 'reject' && !isReset };
+    const isRejected = verdict.action === 'reject' && !endsConnection(seen.packet);
+    return { kind: 'dropped', reason: verdict.reason, rejected: isRejected };
   }
   const isLeaving = seen.arrival.hook === 'from-workload' && receiver.owner === 'remote';
   if (isLeaving && pinned.config.overlayIfindex === 0) return drop(around, seen, 'unreachable_remote');
   const refused =
     open === null ? openConnection(around, seen, judgement, isDecided) : judgedAgain(around, seen, judgement, open);
   return refused === null ? passed(around, seen, receiver.slot, receiver.host) : drop(around, seen, refused);
+}
+
+/** A rule ended the connection: who sent this packet is told, and the other end when it sends one. */
+function settleReset(around: Surroundings, seen: Seen, judgement: Judgement, open: TableConnection): Delivery {
+  const { pinned } = around;
+  count(pinned, 'live_reset', chargedSlot(seen));
+  if (open.state !== 'reset') {
+    tell(around, seen, judgement, { kind: 'deny', reason: 'live_reset', observed: false });
+    resetConnection(around, seen, open);
+  }
+  // A reset is never answered by another.
+  return { kind: 'dropped', reason: 'live_reset', rejected: !endsConnection(seen.packet) };
 }
 
 export type Answered = { readonly outcome: 'sent' | 'stale' | 'full'; readonly delivery: Delivery };

@@ -9,6 +9,8 @@ import type { ConnectionKey, CounterName } from '../port.ts';
 export interface Packet extends ConnectionKey {
   readonly sourceMac: string;
   readonly destinationMac: string;
+  /** Type of the first chunk of SCTP, whose INIT has its tag in `sequence`; 0 for other protocols. */
+  readonly chunk: number;
   /** Flags of TCP as on the wire; 0 for other protocols. */
   readonly tcpFlags: number;
   readonly sequence: number;
@@ -16,6 +18,16 @@ export interface Packet extends ConnectionKey {
   readonly payloadBytes: number;
 }
 export const tcpFlag = { fin: 1, syn: 2, rst: 4, ack: 16 } as const;
+export const sctpChunk = {
+  data: 0,
+  init: 1,
+  abort: 6,
+  shutdown: 7,
+  shutdownAck: 8,
+  cookieEcho: 10,
+  cookieAck: 11,
+  shutdownComplete: 14,
+} as const;
 
 export type Parsed =
   | { readonly kind: 'packet'; readonly packet: Packet; readonly bytes: number; readonly answers: boolean }
@@ -26,6 +38,8 @@ const ipv4Bytes = 20;
 const ipv6Bytes = 40;
 const tcpBytes = 20;
 const shortHeaderBytes = 8;
+/** Common header, the first chunk's, and the first field of that chunk. */
+const sctpBytes = 20;
 const etherType = { ipv4: 0x0800, ipv6: 0x86dd } as const;
 const protocols = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as const;
 /** Echo request and reply, by family. */
@@ -37,6 +51,7 @@ export function packetOf(key: ConnectionKey, rest: Partial<Packet> = {}): Packet
     sourceMac: '02:00:00:00:00:01',
     destinationMac: '02:00:00:00:00:02',
     tcpFlags: key.protocol === protocols.tcp ? tcpFlag.syn : 0,
+    chunk: key.protocol === protocols.sctp ? sctpChunk.init : 0,
     sequence: 1,
     acknowledgement: 0,
     payloadBytes: 0,
@@ -49,9 +64,26 @@ function isIcmp(protocol: number): boolean {
   return protocol === protocols.icmp || protocol === protocols.icmpv6;
 }
 
+export function isSctp({ protocol }: Packet): boolean {
+  return protocol === protocols.sctp;
+}
+
+/** The packet begins a connection, whatever was there before. */
+export function opensConnection(packet: Packet): boolean {
+  if (isSctp(packet)) return packet.chunk === sctpChunk.init;
+  return packet.protocol === protocols.tcp && (packet.tcpFlags & (tcpFlag.syn | tcpFlag.ack)) === tcpFlag.syn;
+}
+
+/** The packet says itself that there is no connection: nobody answers it with the same. */
+export function endsConnection(packet: Packet): boolean {
+  if (isSctp(packet)) return packet.chunk === sctpChunk.abort || packet.chunk === sctpChunk.shutdownComplete;
+  return (packet.tcpFlags & tcpFlag.rst) !== 0;
+}
+
 function transportBytes(protocol: number): number {
   if (protocol === protocols.tcp) return tcpBytes;
-  return protocol === protocols.udp || protocol === protocols.sctp || isIcmp(protocol) ? shortHeaderBytes : 0;
+  if (protocol === protocols.sctp) return sctpBytes;
+  return protocol === protocols.udp || isIcmp(protocol) ? shortHeaderBytes : 0;
 }
 
 export function frameOf(packet: Packet): Uint8Array {
@@ -117,6 +149,11 @@ function writeTransport(packet: Packet, view: DataView, at: number, isIpv6: bool
     view.setUint8(at + 12, (tcpBytes / 4) << 4);
     view.setUint8(at + 13, packet.tcpFlags);
     view.setUint16(at + 14, 0xffff);
+  } else if (packet.protocol === protocols.sctp) {
+    view.setUint32(at + 4, packet.acknowledgement);
+    view.setUint8(at + 12, packet.chunk);
+    view.setUint16(at + 14, sctpBytes - 12 + packet.payloadBytes);
+    view.setUint32(at + 16, packet.sequence);
   } else {
     view.setUint16(at + 4, shortHeaderBytes + packet.payloadBytes);
   }
@@ -140,6 +177,7 @@ export function parseFrame(frame: Uint8Array): Parsed {
   if (protocol === (isIpv6 ? protocols.icmp : protocols.icmpv6)) return dropped('malformed');
   const ports = readTransport(view, transportAt, protocol, isIpv6);
   const isTcp = protocol === protocols.tcp;
+  const isSctpHeader = protocol === protocols.sctp;
   const packet: Packet = {
     protocol,
     source: isIpv6 ? readAddress(view, 22) : readIpv4(view, 26),
@@ -149,8 +187,9 @@ export function parseFrame(frame: Uint8Array): Parsed {
     destinationMac: readMac(view, 0),
     sourceMac: readMac(view, 6),
     tcpFlags: isTcp ? view.getUint8(transportAt + 13) : 0,
-    sequence: isTcp ? view.getUint32(transportAt + 4) : 0,
-    acknowledgement: isTcp ? view.getUint32(transportAt + 8) : 0,
+    chunk: isSctpHeader ? view.getUint8(transportAt + 12) : 0,
+    sequence: isTcp ? view.getUint32(transportAt + 4) : isSctpHeader ? view.getUint32(transportAt + 16) : 0,
+    acknowledgement: isTcp ? view.getUint32(transportAt + 8) : isSctpHeader ? view.getUint32(transportAt + 4) : 0,
     payloadBytes: frame.length - transportAt - transportBytes(protocol),
   };
   if (isTcp && !validTcpFlags(packet.tcpFlags)) return dropped('tcp_flags', packet);

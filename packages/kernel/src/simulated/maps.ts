@@ -12,6 +12,8 @@ import {
   type EndpointEntry,
   type KernelConfig,
   type KernelPortTable,
+  type LearntEntry,
+  type LearntKey,
   type Limits,
   type Maps,
   type PortRoot,
@@ -21,7 +23,7 @@ import {
 import { forget, isDead, portConnection, tableKey } from './connections.ts';
 import type { Failures } from './failures.ts';
 import { sweepHeld } from './held.ts';
-import type { Pinned } from './state.ts';
+import { learntKey, type Pinned } from './state.ts';
 import { rowKey } from './verdict.ts';
 
 const identityMax = 2 ** 24 - 1;
@@ -93,12 +95,14 @@ export class SimulatedMaps implements Maps {
   setEndpoint(entry: EndpointEntry): void {
     const operation = `set endpoint ${entry.slot}`;
     this.#checkSlot(entry.slot, operation);
+    const { learns, ...rest } = entry;
     const isSmall = entry.identity <= identityMax && entry.ruleset <= identityMax && entry.epoch <= epochMax;
     if (!isSmall || Math.min(entry.identity, entry.ruleset, entry.epoch) < 0)
       throw new KernelError(operation, 'ERANGE');
     const pinned = this.#at(operation);
     pinned.endpoints.set(entry.slot, {
-      ...entry,
+      ...rest,
+      ...(learns === true ? { learns } : {}),
       ipv4: entry.ipv4 === null ? null : canonicalAddress(entry.ipv4),
       ipv6: entry.ipv6 === null ? null : canonicalAddress(entry.ipv6),
     });
@@ -187,6 +191,27 @@ export class SimulatedMaps implements Maps {
   }
   cidrs(): readonly { readonly cidr: string; readonly peer: number }[] {
     return [...this.#now.cidrs].map(([cidr, peer]) => ({ cidr, peer }));
+  }
+
+  setLearnt(entries: readonly LearntEntry[]): void {
+    const { learnt } = this.#at('learn addresses');
+    for (const { slot, address, peer, lapsed } of entries) {
+      const entry = { slot, address: canonicalAddress(address), peer, lapsed };
+      const key = learntKey(entry);
+      if (!learnt.has(key) && learnt.size >= this.limits.learntMax) throw new KernelError(`learn ${address}`, 'full');
+      learnt.set(key, entry);
+    }
+  }
+  removeLearnt(keys: readonly LearntKey[]): void {
+    const { learnt } = this.#at('forget learnt addresses');
+    for (const { slot, address } of keys) learnt.delete(learntKey({ slot, address: canonicalAddress(address) }));
+  }
+  learnt(): readonly LearntEntry[] {
+    return [...this.#now.learnt.values()];
+  }
+  learntPeer({ slot, address }: LearntKey): ReturnType<Maps['learntPeer']> {
+    const found = this.#now.learnt.get(learntKey({ slot, address: canonicalAddress(address) }));
+    return found === undefined ? undefined : { peer: found.peer, lapsed: found.lapsed };
   }
 
   forEachConnection(visit: (connection: Connection) => void): void {

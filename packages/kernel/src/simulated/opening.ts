@@ -1,10 +1,11 @@
 /** New entries of the connection table, and entries that are judged again: bpf/first.h. */
-import { limit } from '../generated/maps.ts';
-import type { CounterName } from '../port.ts';
+import { idleMs, limit } from '../generated/maps.ts';
+import type { CounterName, TcpState } from '../port.ts';
 import {
   forget,
   idleAtStart,
   isDead,
+  keepIfRoom,
   keyOf,
   payBack,
   payerOf,
@@ -13,7 +14,7 @@ import {
   useConnection,
 } from './connections.ts';
 import { tell } from './events.ts';
-import { tcpFlag } from './frame.ts';
+import { isSctp, opensConnection, sctpChunk, tcpFlag, type Packet } from './frame.ts';
 import type { Judgement, Seen, Surroundings } from './packet-judging.ts';
 import { count, usageOf, type Pair, type TableConnection } from './state.ts';
 
@@ -84,15 +85,14 @@ export function openConnection(
   const slot: Pair<number> = [ends[0].slot, ends[1].slot];
   const refused = old === undefined ? makeRoom(around, slot) : replaceOld(around, old, slot);
   if (refused !== null) return refused;
-  const isSyn = (packet.tcpFlags & (tcpFlag.syn | tcpFlag.ack)) === tcpFlag.syn;
-  const isReset = (packet.tcpFlags & tcpFlag.rst) !== 0;
-  const state = packet.protocol !== protocolTcp ? 'none' : isSyn ? 'syn-sent' : isReset ? 'closed' : 'established';
+  const state = stateAtStart(packet);
   pinned.connections.set(key, {
     ...keyOf(packet),
     slot,
     word: [ends[0].word, ends[1].word],
     identity: [ends[0].identity, ends[1].identity],
     rule: [...verdict.rule],
+    kept: [false, false],
     state,
     decided: isDecided,
     replied: false,
@@ -114,6 +114,31 @@ export function openConnection(
   return null;
 }
 
+function stateAtStart(packet: Packet): TcpState {
+  const begins = opensConnection(packet);
+  if (isSctp(packet)) return begins ? 'syn-sent' : packet.chunk === sctpChunk.abort ? 'closed' : 'established';
+  if (packet.protocol !== protocolTcp) return 'none';
+  return begins ? 'syn-sent' : (packet.tcpFlags & tcpFlag.rst) !== 0 ? 'closed' : 'established';
+}
+
+/** A rule that ends what lives: the entry stays for a while, for nothing but to tell both ends. */
+export function resetConnection(around: Surroundings, seen: Seen, open: TableConnection): void {
+  const { pinned, limits, nowNs } = around;
+  reportClose(pinned, limits, open, nowNs);
+  open.reported = true;
+  count(pinned, 'connections_reset');
+  const key = tableKey(open);
+  if (seen.packet.protocol !== protocolTcp && !isSctp(seen.packet)) {
+    forget(pinned, key);
+    return;
+  }
+  open.state = 'reset';
+  open.word = ['nobody', 'nobody'];
+  open.idleNs = BigInt(idleMs.reset) * nsPerMs;
+  open.lastSeenNs = nowNs;
+  keepIfRoom(pinned, open);
+}
+
 /** An open connection under new words stays the same entry. */
 export function judgedAgain(around: Surroundings, seen: Seen, judgement: Judgement, open: TableConnection): null {
   const { pinned, limits, nowNs } = around;
@@ -130,8 +155,10 @@ export function judgedAgain(around: Surroundings, seen: Seen, judgement: Judgeme
   open.identity = [ends[0].identity, ends[1].identity];
   open.rule = [...verdict.rule];
   open.overlayHost = ends[0].host ?? ends[1].host;
-  if (verdict.action === 'allow') open.decided = false;
-  open.revision = pinned.config.revision;
+  if (verdict.action === 'allow' && !verdict.stays) open.decided = false;
+  if (([0, 1] as const).some((side) => verdict.kept[side] && !open.kept[side])) count(pinned, 'connections_kept');
+  open.kept = [...verdict.kept];
+  if (!verdict.stays) open.revision = pinned.config.revision;
   count(pinned, 'connections_judged_again');
   useConnection(pinned, limits, open, seen.packet, seen.bytes, nowNs);
   return null;

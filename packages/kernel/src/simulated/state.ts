@@ -8,6 +8,8 @@ import type {
   InterfaceInfo,
   KernelConfig,
   KernelEvent,
+  LearntEntry,
+  LearntKey,
   Limits,
   PortRoot,
   TcpState,
@@ -30,6 +32,8 @@ export interface TableConnection {
   word: Pair<string>;
   identity: Pair<number>;
   rule: Pair<number>;
+  /** Sides whose rule lets it live on only because it lived. */
+  kept: Pair<boolean>;
   state: TcpState;
   decided: boolean;
   replied: boolean;
@@ -84,6 +88,8 @@ export interface Pinned {
   readonly rows: Map<string, PortRoot>;
   readonly nodes: Map<number, PortNode>;
   readonly cidrs: Map<string, number>;
+  /** By `learntKey`. */
+  readonly learnt: Map<string, LearntEntry>;
   readonly connections: Map<string, TableConnection>;
   readonly punts: Map<number, HeldPacket>;
   readonly pendings: Map<string, { readonly atNs: bigint; readonly id: number }>;
@@ -113,6 +119,7 @@ export const defaultLimits: Limits = {
   rowsMax: limit.rowsMax,
   portNodesMax: limit.portNodesMax,
   cidrsMax: limit.cidrsMax,
+  learntMax: limit.learntMax,
   connectionsMax: limit.connectionsMax,
   puntsMax: limit.puntsMax,
   eventsBytes: limit.eventsBytes,
@@ -138,6 +145,7 @@ export function emptyPinned(objectVersion: number): Pinned {
     rows: new Map(),
     nodes: new Map(),
     cidrs: new Map(),
+    learnt: new Map(),
     connections: new Map(),
     punts: new Map(),
     pendings: new Map(),
@@ -146,6 +154,10 @@ export function emptyPinned(objectVersion: number): Pinned {
     endpointCounters: new Map(),
     links: new Map(),
   };
+}
+
+export function learntKey({ slot, address }: LearntKey): string {
+  return `${slot} ${address}`;
 }
 
 export function emptyNetwork(): Network {

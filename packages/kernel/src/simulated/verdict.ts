@@ -3,7 +3,7 @@ import { parseCidr, writeAddress } from '../address.ts';
 import type { CounterName, EndpointEntry, EndpointState, KernelVerdict, PortRoot, VerdictAction } from '../port.ts';
 import { decodeVerdict, isVerdict } from '../port-nodes.ts';
 import { lookUp } from '../port-tree.ts';
-import type { Pair, Pinned } from './state.ts';
+import { learntKey, type Pair, type Pinned } from './state.ts';
 
 export const identity = { host: 1, world: 2, unknown: 3 } as const;
 
@@ -17,6 +17,14 @@ export interface Party {
   readonly ruleset: number;
   /** Outer address of a remote workload's host. */
   readonly host: string | null;
+  /** What it learnt by names may speak for its peers. */
+  readonly learns: boolean;
+}
+
+/** What the entry of a live connection says, which is judged again. */
+export interface Recorded {
+  readonly rule: Pair<number>;
+  readonly kept: Pair<boolean>;
 }
 
 export function wordOf(endpoint: EndpointEntry): string {
@@ -32,10 +40,11 @@ export function endpointParty(endpoint: EndpointEntry): Party {
     word: wordOf(endpoint),
     ruleset: endpoint.ruleset,
     host: null,
+    learns: endpoint.learns === true,
   };
 }
 
-const outside = { slot: 0, word: '', ruleset: 0, state: 'none', host: null } as const;
+const outside = { slot: 0, word: '', ruleset: 0, state: 'none', host: null, learns: false } as const;
 
 export function partyOf(pinned: Pinned, address: string): Party {
   const owner = pinned.addresses.get(address);
@@ -46,6 +55,13 @@ export function partyOf(pinned: Pinned, address: string): Party {
   // An address whose endpoint is gone belongs to nobody who may speak or listen.
   if (endpoint === undefined) return { ...outside, owner: 'endpoint', identity: 0, state: 'fenced' };
   return endpointParty(endpoint);
+}
+
+/** The peer that an address outside is to whoever asked for it by name. `isOpen`: also where its time is over. */
+export function withLearnt(pinned: Pinned, mine: Party, far: Party, address: string, isOpen: boolean): Party {
+  if (!mine.learns || far.owner !== 'nobody') return far;
+  const found = pinned.learnt.get(learntKey({ slot: mine.slot, address }));
+  return found === undefined || (found.lapsed && !isOpen) ? far : { ...far, identity: found.peer };
 }
 
 /** The peer of the longest network that holds the address. */
@@ -83,6 +99,11 @@ export interface Judged {
   readonly wait: boolean;
   /** What an observed end would have done. */
   readonly observed: VerdictAction;
+  readonly kept: Pair<boolean>;
+  /** The rows of a side stand between two others. */
+  readonly stays: boolean;
+  /** A side ends the live connection. */
+  readonly resets: boolean;
 }
 
 export function severity(action: VerdictAction): number {
@@ -110,8 +131,37 @@ function verdictOf(pinned: Pinned, root: PortRoot, point: number): KernelVerdict
   return missing ? null : decodeVerdict(reference);
 }
 
-/** `ends[0]` opens the connection. Deny and reject are above ask, ask above allow; of two denials the egress side's form counts. */
-export function judge(pinned: Pinned, ends: Pair<Party>, point: number): Judged {
+/** What a side's verdict does to a live connection. */
+interface Live {
+  readonly action: VerdictAction;
+  readonly rule: number;
+  readonly isKept: boolean;
+  readonly resets: boolean;
+}
+
+function forLive(verdict: KernelVerdict, recorded: Recorded, side: 0 | 1): Live {
+  const isOther = verdict.rule !== recorded.rule[side];
+  const wasKept = recorded.kept[side];
+  switch (verdict.live) {
+    case 'stay':
+      return { action: 'allow', rule: recorded.rule[side], isKept: wasKept, resets: false };
+    case 'keep':
+      if (isOther || wasKept) return { action: 'allow', rule: verdict.rule, isKept: true, resets: false };
+      break;
+    case 'reset':
+      return { ...verdict, isKept: false, resets: isOther };
+  }
+  return { ...verdict, isKept: false, resets: false };
+}
+
+/**
+ * `ends[0]` opens the connection. Deny and reject are above ask, ask above allow; of two denials the egress side's form counts.
+ * `recorded`: of the live connection that is judged again.
+ */
+export function judge(pinned: Pinned, ends: Pair<Party>, point: number, recorded: Recorded | null): Judged {
+  const kept: Pair<boolean> = [false, false];
+  let stays = false;
+  let resets = false;
   const rule: Pair<number> = [0, 0];
   const asked: Pair<number> = [0, 0];
   let action: VerdictAction = 'allow';
@@ -119,24 +169,29 @@ export function judge(pinned: Pinned, ends: Pair<Party>, point: number): Judged 
   let observed: VerdictAction = 'allow';
   const wait = ends.some((end) => end.state === 'held');
   if (ends.some((end) => end.state === 'fenced'))
-    return { action: 'deny', reason: 'fenced', rule, asked, wait: false, observed };
+    return { action: 'deny', reason: 'fenced', rule, asked, wait: false, observed, kept, stays, resets };
   for (const side of wait ? [] : ([0, 1] as const)) {
     const mine = ends[side];
     if (mine.owner !== 'endpoint') continue;
     const found = sideVerdict(pinned, mine.ruleset, side, ends[side === 0 ? 1 : 0].identity, point);
-    const verdict = found ?? { action: 'deny', rule: 0 };
+    const verdict: KernelVerdict = found ?? { action: 'deny', rule: 0 };
     rule[side] = verdict.rule;
     if (mine.state === 'observed') {
       if (severity(verdict.action) > severity(observed)) observed = verdict.action;
       continue;
     }
-    if (verdict.action === 'ask') asked[side] = verdict.rule;
-    if (severity(verdict.action) > severity(action)) {
-      action = verdict.action;
+    const live = recorded === null ? { ...verdict, isKept: false, resets: false } : forLive(verdict, recorded, side);
+    rule[side] = live.rule;
+    kept[side] = live.isKept;
+    stays ||= recorded !== null && verdict.live === 'stay';
+    resets ||= live.resets;
+    if (live.action === 'ask') asked[side] = verdict.rule;
+    if (severity(live.action) > severity(action)) {
+      action = live.action;
       // The programs know a missing row by its value, which a denial by rule 0 has too.
-      const isMissing = verdict.action === 'deny' && verdict.rule === 0;
+      const isMissing = verdict.action === 'deny' && verdict.rule === 0 && verdict.live === undefined;
       reason = verdict.action === 'reject' ? 'rejected' : isMissing ? 'no_row' : 'denied';
     }
   }
-  return { action, reason, rule, asked, wait, observed };
+  return { action, reason, rule, asked, wait, observed, kept, stays, resets };
 }

@@ -14,7 +14,7 @@ import type {
   KernelVerdict,
   PortRoot,
 } from '../port.ts';
-import { frameOf, packetOf, type Packet } from '../simulated/frame.ts';
+import { frameOf, packetOf, sctpChunk, type Packet } from '../simulated/frame.ts';
 import type { ContractOptions, KernelFactory, KernelUnderTest } from './contract.ts';
 import { allow, always, deny, ipv4, networkOf, portTable, sampleEndpoint } from './samples.ts';
 
@@ -267,6 +267,135 @@ export function describeJudging(factory: KernelFactory, options: ContractOptions
       kernel.maps.setEndpoint(me);
       assert.equal(run(key()), action.ok);
       for (const root of roots) kernel.maps.releasePortTable(root);
+      clear();
+    });
+
+    test('an address outside is who its workload learnt it to be, and only to a workload that learns', () => {
+      const learntPeer = 2 ** 24 + 9;
+      const entry = { slot: me.slot, address: worldAddress, peer: learntPeer, lapsed: false };
+      const roots = [egress(0, always(deny)), egress(learntPeer, always(allow))];
+      kernel.maps.setLearnt([entry]);
+      assert.equal(run(key()), action.shot);
+      kernel.maps.setEndpoint({ ...me, learns: true });
+      assert.equal(run(key({ destination: '198.51.100.8' })), action.shot);
+      const at = key();
+      assert.equal(run(at), action.ok);
+      assert.equal(connections()[0]?.destinationIdentity, learntPeer);
+      // Its time is over: what lives goes on, also when it is judged again, and nothing new is admitted.
+      kernel.maps.setLearnt([{ ...entry, lapsed: true }]);
+      assert.equal(run(key()), action.shot);
+      kernel.maps.setEndpoint({ ...me, learns: true, epoch: me.epoch + 1 });
+      assert.equal(run(at, { tcpFlags: 16, sequence: 2 }), action.ok);
+      kernel.maps.removeLearnt([entry]);
+      kernel.maps.setEndpoint({ ...me, learns: true, epoch: me.epoch + 2 });
+      assert.equal(run(at, { tcpFlags: 16, sequence: 2 }), action.shot);
+      // An address that somebody of ours has is that, whatever was learnt.
+      kernel.maps.setAddress('198.51.100.20', { kind: 'host' });
+      kernel.maps.setLearnt([{ ...entry, address: '198.51.100.20' }]);
+      assert.equal(run(key({ destination: '198.51.100.20' })), action.shot);
+      kernel.maps.removeAddress('198.51.100.20');
+      kernel.maps.removeLearnt(kernel.maps.learnt());
+      kernel.maps.setEndpoint(me);
+      for (const root of roots) kernel.maps.releasePortTable(root);
+      clear();
+    });
+
+    const verdict = (name: KernelVerdict['action'], rule: number, live?: KernelVerdict['live']): KernelPortTable =>
+      always(live === undefined ? { action: name, rule } : { action: name, rule, live });
+    const again = { tcpFlags: 16, sequence: 2, acknowledgement: 9 };
+    /** A connection opened by rule 7, and the rules that follow, each of which judges it again. */
+    const followed = (tables: readonly KernelPortTable[]): readonly (readonly [number, string, number])[] => {
+      const roots = [egress(0, always(allow), 1)];
+      const at = key();
+      kernel.maps.setEndpoint({ ...me, ruleset: 1 });
+      assert.equal(run(at), action.ok);
+      const results = tables.map((table, index) => {
+        const ruleset = index + 2;
+        roots.push(egress(0, table, ruleset));
+        kernel.maps.setEndpoint({ ...me, ruleset, epoch: me.epoch + index + 1 });
+        const result = run(at, again);
+        const [found] = connections();
+        return [result, found?.state ?? 'gone', found?.egressRule ?? 0] as const;
+      });
+      kernel.maps.setEndpoint(me);
+      for (const root of roots) kernel.maps.releasePortTable(root);
+      clear();
+      return results;
+    };
+
+    test('a rule that keeps lets what lives go on, again and again, and admits nothing', () => {
+      const keeps = verdict('deny', 30, 'keep');
+      assert.deepEqual(followed([keeps, keeps, verdict('reject', 31, 'keep'), always(allow), verdict('deny', 32)]), [
+        [action.ok, 'syn-sent', 30],
+        [action.ok, 'syn-sent', 30],
+        [action.ok, 'syn-sent', 31],
+        [action.ok, 'syn-sent', 7],
+        [action.shot, 'gone', 0],
+      ]);
+      const root = egress(0, keeps);
+      assert.equal(run(key()), action.shot);
+      kernel.maps.releasePortTable(root);
+      clear();
+      // The rule that admitted it is no news when it denies: it is judged.
+      assert.deepEqual(followed([verdict('deny', 7, 'keep')]), [[action.shot, 'gone', 0]]);
+    });
+
+    test('a rule that resets ends what lives, whatever it says of what is new', () => {
+      const reset = kernel.maps.counters().get('connections_reset')!;
+      const resets = verdict('allow', 40, 'reset');
+      assert.deepEqual(followed([verdict('allow', 7, 'reset'), resets, always(allow)]), [
+        [action.ok, 'syn-sent', 7],
+        // Answered to its sender, and again for as long as somebody speaks of it.
+        [action.redirect, 'reset', 7],
+        [action.redirect, 'reset', 7],
+      ]);
+      assert.equal(kernel.maps.counters().get('connections_reset'), reset + 1n);
+      const roots = [egress(0, always(allow), 1), egress(0, resets, 2)];
+      const at = key();
+      assert.equal(run(at), action.ok);
+      kernel.maps.setEndpoint({ ...me, ruleset: 2, epoch: me.epoch + 1 });
+      assert.equal(run(at, again), action.redirect);
+      assert.equal(run(at, { sequence: 77 }), action.ok, 'a new attempt on the same ports');
+      const datagram = key({ protocol: 17 });
+      kernel.maps.setEndpoint({ ...me, ruleset: 1, epoch: me.epoch + 2 });
+      assert.equal(run(datagram), action.ok);
+      kernel.maps.setEndpoint({ ...me, ruleset: 2, epoch: me.epoch + 3 });
+      assert.deepEqual([run(datagram), run(datagram)], [action.redirect, action.ok]);
+      kernel.maps.setEndpoint(me);
+      for (const root of roots) kernel.maps.releasePortTable(root);
+      clear();
+    });
+
+    test('rows between two others leave what lives as it was', () => {
+      const between = verdict('deny', 50, 'stay');
+      assert.deepEqual(followed([between, verdict('deny', 51, 'keep'), between, verdict('allow', 52, 'reset')]), [
+        [action.ok, 'syn-sent', 7],
+        [action.ok, 'syn-sent', 51],
+        [action.ok, 'syn-sent', 51],
+        [action.redirect, 'reset', 51],
+      ]);
+    });
+
+    test('an association of SCTP begins, is there, and ends by its chunks', () => {
+      const root = egress(0, {
+        ranges: [{ protocol: 132, from: 443, to: 443, verdict: allow }],
+        otherwise: { action: 'reject', rule: 8 },
+      });
+      const at = key({ protocol: 132 });
+      const state = (): string => connections()[0]?.state ?? 'gone';
+      const send = (chunk: number, rest: Partial<Packet> = {}): readonly [number, string] => [
+        run(at, { chunk, ...rest }),
+        state(),
+      ];
+      assert.deepEqual(send(sctpChunk.init), [action.ok, 'syn-sent']);
+      assert.deepEqual(send(sctpChunk.cookieEcho), [action.ok, 'syn-sent']);
+      assert.deepEqual(send(sctpChunk.shutdown), [action.ok, 'closing']);
+      assert.deepEqual(send(sctpChunk.shutdownComplete), [action.ok, 'closed']);
+      assert.deepEqual(send(sctpChunk.init, { sequence: 5 }), [action.ok, 'syn-sent']);
+      assert.deepEqual(send(sctpChunk.abort), [action.ok, 'closed']);
+      assert.equal(run(key({ protocol: 132, destinationPort: 80 })), action.redirect, 'an ABORT for its sender');
+      assert.equal(run(key({ protocol: 132, destinationPort: 80 }), { chunk: sctpChunk.abort }), action.shot);
+      kernel.maps.releasePortTable(root);
       clear();
     });
 

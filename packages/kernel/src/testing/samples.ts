@@ -1,6 +1,7 @@
 /** Arbitrary values of the port's types, and small ones to build cases from. */
 import fc from 'fast-check';
 import { cidrText, readAddress } from '../address.ts';
+import { ruleMax } from '../port-nodes.ts';
 import type { EndpointEntry, KernelPortTable, KernelVerdict } from '../port.ts';
 
 export const allow: KernelVerdict = { action: 'allow', rule: 7 };
@@ -27,8 +28,12 @@ export const sampleEndpoint: EndpointEntry = {
 const plain = { noNullPrototype: true } as const;
 
 export const verdict: fc.Arbitrary<KernelVerdict> = fc.record(
-  { action: fc.constantFrom('allow', 'deny', 'reject', 'ask'), rule: fc.integer({ min: 0, max: 2 ** 28 - 1 }) },
-  plain,
+  {
+    action: fc.constantFrom('allow', 'deny', 'reject', 'ask'),
+    rule: fc.integer({ min: 0, max: ruleMax }),
+    live: fc.constantFrom('keep', 'reset', 'stay'),
+  },
+  { ...plain, requiredKeys: ['action', 'rule'] },
 );
 
 /** Tables from sorted pieces; what lies between is left to `otherwise`. Few distinct verdicts, so that neighbours often agree. */

@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { writeAddress } from '../address.ts';
 import { normalPortTable } from '../port-tree.ts';
-import { KernelError, type AddressEntry, type Kernel, type Row } from '../port.ts';
+import { KernelError, type AddressEntry, type Kernel, type LearntEntry, type Row } from '../port.ts';
 import type { ContractOptions, KernelFactory, KernelUnderTest } from './contract.ts';
 import { address, allow, always, deny, endpoint, networkOf, portTable, sampleEndpoint, verdict } from './samples.ts';
 
@@ -113,6 +113,44 @@ export function describeTables(factory: KernelFactory, options: ContractOptions)
           for (const [text] of commands) assert.deepEqual(kernel.maps.address(text), model.get(text));
           for (const text of model.keys()) kernel.maps.removeAddress(text);
         }),
+        runs,
+      );
+    });
+
+    test('what endpoints learnt is what was last set, each for itself', () => {
+      const entry = fc.record(
+        {
+          slot: fc.integer({ min: 1, max: 3 }),
+          address,
+          peer: fc.integer({ min: 2 ** 24, max: 2 ** 32 - 1 }),
+          lapsed: fc.boolean(),
+        },
+        { noNullPrototype: true },
+      );
+      fc.assert(
+        fc.property(
+          fc.array(fc.tuple(fc.boolean(), fc.array(entry, { maxLength: 8 })), { maxLength: 6 }),
+          (commands) => {
+            const model = new Map<string, LearntEntry>();
+            for (const [isSet, entries] of commands) {
+              if (isSet) kernel.maps.setLearnt(entries);
+              else kernel.maps.removeLearnt(entries);
+              for (const each of entries) {
+                if (isSet) model.set(`${each.slot} ${each.address}`, each);
+                else model.delete(`${each.slot} ${each.address}`);
+              }
+            }
+            assert.deepEqual(sorted(kernel.maps.learnt()), sorted(model.values()));
+            for (const [, entries] of commands) {
+              for (const each of entries) {
+                const meant = model.get(`${each.slot} ${each.address}`);
+                const found = kernel.maps.learntPeer(each);
+                assert.deepEqual(found, meant === undefined ? undefined : { peer: meant.peer, lapsed: meant.lapsed });
+              }
+            }
+            kernel.maps.removeLearnt([...model.values()]);
+          },
+        ),
         runs,
       );
     });
