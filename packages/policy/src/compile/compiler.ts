@@ -7,17 +7,20 @@ import {
   reservedIdentity,
 } from '../model.ts';
 import { builtin } from '../decide/decide.ts';
-import { compareRules, type Tier } from '../resolve/precedence.ts';
+import type { Tier } from '../resolve/precedence.ts';
 import { changedPolicies, emptyPolicySet, type PolicySet } from '../resolve/policy-set.ts';
 import { type ResolvedRule, rulesOf, sameRule } from '../resolve/rule.ts';
-import { type NetworkChanges, Networks } from './networks.ts';
-import { endsOf, peerSetHas, type RuleEntry } from './peer-set.ts';
+import { Floors } from './floor.ts';
+import { Networks } from './networks.ts';
+import type { OwnEnd } from './own-end.ts';
+import { peerSetHas, type PeerSet, type RuleEntry } from './peer-set.ts';
 import { type CidrEntry, fixedPeer, type Group, joinGroup, type PeerEntry, unknownEntry } from './peer.ts';
 import { PortTables } from './port-table.ts';
+import { startRound } from './round.ts';
 import { isSegmentGroup, RuleBook } from './rule-book.ts';
 import { Selections } from './selections.ts';
-import type { Round } from './side.ts';
-import { directions, Subject } from './subject.ts';
+import { Sides } from './sides.ts';
+import { Subject } from './subject.ts';
 import {
   checkedChange,
   type CidrChange,
@@ -46,15 +49,18 @@ export function createCompiler(): Compiler {
 
 class IncrementalCompiler implements Compiler {
   readonly #tables = new PortTables();
+  readonly #floors = new Floors(this.#tables);
   readonly #host = fixedPeer('host', reservedIdentity.host);
   readonly #world = fixedPeer('world', reservedIdentity.world);
   readonly #selections: Selections;
   readonly #networks: Networks;
   readonly #book: RuleBook;
+  readonly #sides: Sides;
   readonly #unknownVerdict = this.#tables.holdVerdict(builtin('deny', 'unknown'));
   readonly #rulesByPolicy = new Map<string, readonly RuleEntry[]>();
   readonly #subjects = new Map<IdentityId, Subject>();
-  readonly #subjectOf = new Map<PeerEntry, Subject>();
+  /** Subjects that may have other sides than before. */
+  readonly #unplaced = new Set<Subject>();
   #tiers: ReadonlyMap<string, Tier> = new Map();
   #policySet: PolicySet = emptyPolicySet;
 
@@ -70,11 +76,13 @@ class IncrementalCompiler implements Compiler {
       networks: this.#networks,
       tables: this.#tables,
       hostGroup,
+      onEnd: (end) => this.#endChanged(end),
     });
+    this.#sides = new Sides({ tables: this.#tables, floors: this.#floors, book: this.#book });
   }
 
   subject(identity: IdentityId): CompiledSubject | undefined {
-    return this.#subjects.get(identity)?.compiled;
+    return this.#subjects.get(identity);
   }
 
   cidrs(): readonly CidrPeer[] {
@@ -84,7 +92,7 @@ class IncrementalCompiler implements Compiler {
   sizes(): ReturnType<Compiler['sizes']> {
     let rules = 0;
     for (const entries of this.#rulesByPolicy.values()) rules += entries.length;
-    const identities = [...this.#selections.identities()].length;
+    const { size: identities } = this.#selections;
     return { identities, rules, subjects: this.#subjects.size, portTables: this.#tables.size };
   }
 
@@ -98,53 +106,29 @@ class IncrementalCompiler implements Compiler {
     );
     if (checked.policySet !== null && checked.policySet !== this.#policySet) this.#setPolicySet(checked.policySet);
     for (const identity of checked.subjectsAdded) this.#addSubject(identity);
-    for (const subject of this.#subjects.values()) subject.refresh(this.#policySet);
+
+    this.#sides.place(this.#unplaced, this.#policySet);
+    this.#sides.dropEmpty();
     this.#book.sweep();
     const networks = this.#networks.settle();
-
-    const round = this.#round(networks, new Set<PeerId>(identitiesAdded), new Set<PeerId>(identitiesRemoved));
+    const round = startRound({
+      tables: this.#tables,
+      tiers: this.#tiers,
+      selections: this.#selections,
+      fixed: { host: this.#host, world: this.#world, unknown: this.#unknownVerdict },
+      prefixes: this.#networks.entries(),
+      networks,
+      identitiesAdded,
+      identitiesRemoved,
+    });
     const changes: SubjectChange[] = removed
       .filter((identity) => !this.#subjects.has(identity))
       .map((identity) => ({ kind: 'removed', identity }));
-    for (const subject of this.#subjects.values()) {
-      const settled = subject.settle(round);
-      if (settled !== null) changes.push(settled);
-    }
+    for (const settled of this.#sides.settle(round, this.#unplaced)) changes.push(settled);
+    this.#unplaced.clear();
+    this.#floors.sweep();
     this.#tables.sweep();
     return { subjects: changes, cidrs: { added: cidrChanges(networks.added), removed: cidrChanges(networks.removed) } };
-  }
-
-  #round(
-    networks: NetworkChanges,
-    identitiesAdded: ReadonlySet<PeerId>,
-    identitiesRemoved: ReadonlySet<PeerId>,
-  ): Round {
-    const tiers = this.#tiers;
-    const selections = this.#selections;
-    const [host, world, prefixes] = [this.#host, this.#world, this.#networks.entries()];
-    return {
-      tables: this.#tables,
-      precedence: (a, b) => compareRules(tiers, a.rule, b.rule),
-      made: new Map(),
-      unknown: this.#unknownVerdict,
-      others: selections.others,
-      host,
-      *peers() {
-        yield world;
-        yield* selections.identities();
-        yield* prefixes;
-      },
-      exists: (entry) =>
-        entry === host ||
-        entry === world ||
-        prefixes.has(entry as CidrEntry) ||
-        selections.identity(entry.peer) === entry,
-      identitiesAdded,
-      identitiesRemoved,
-      coveringBefore: peerNumbers(networks.added),
-      coveringNow: peerNumbers(networks.removed),
-      prefixesChanged: networks.added.size + networks.removed.size > 0,
-    };
   }
 
   #removeIdentities(identities: readonly IdentityId[]): (PeerId & IdentityId)[] {
@@ -163,12 +147,13 @@ class IncrementalCompiler implements Compiler {
     const added: (PeerId & IdentityId)[] = [];
     for (const [identity, labels] of set) {
       const { entry, isNew } = this.#selections.setIdentity(identity, labels);
-      const subject = this.#subjectOf.get(entry);
-      // A segment's demand of isolation looks at labels that need not be in any selector.
-      if (subject !== undefined) subject.floorDirty = true;
-      if (!isNew) continue;
-      this.#markPeer(entry, [entry]);
-      added.push(entry.peer);
+      if (isNew) {
+        this.#markPeer(entry, [entry]);
+        added.push(entry.peer);
+      } else {
+        // A segment's demand of isolation looks at labels that need not be in any selector.
+        this.#unplace(entry);
+      }
     }
     return added;
   }
@@ -178,33 +163,41 @@ class IncrementalCompiler implements Compiler {
     const unknown = identity === (reservedIdentity.unknown as number);
     const entry = unknown ? unknownEntry() : this.#selections.identity(identity);
     if (entry === undefined) throw new Error(`identity ${identity} was checked and is not known`);
-    const subject = new Subject(entry, { unknown, tables: this.#tables, book: this.#book, policySet: this.#policySet });
+    const subject = new Subject(entry, !unknown);
     this.#subjects.set(identity, subject);
-    this.#subjectOf.set(entry, subject);
+    this.#unplaced.add(subject);
   }
 
   #removeSubject(identity: IdentityId): boolean {
     const subject = this.#subjects.get(identity);
     if (subject === undefined) return false;
-    subject.release();
+    this.#sides.remove(subject);
     this.#subjects.delete(identity);
-    this.#subjectOf.delete(subject.entry);
+    this.#unplaced.delete(subject);
     return true;
+  }
+
+  #unplace(entry: PeerEntry): void {
+    if (entry.kind !== 'identity') return;
+    const subject = this.#subjects.get(entry.peer as PeerId & IdentityId);
+    if (subject !== undefined) this.#unplaced.add(subject);
   }
 
   #setPolicySet(after: PolicySet): void {
     const before = this.#policySet;
     this.#policySet = after;
     this.#setTiers(after);
-    for (const [name, segment] of after.segments) {
-      if (before.segments.get(name) === segment) continue;
-      this.#book.setSegment(segment);
-      for (const subject of this.#subjects.values()) subject.floorDirty = true;
+    if (before.segments !== after.segments) {
+      for (const [name, segment] of after.segments) {
+        if (before.segments.get(name) === segment) continue;
+        for (const member of this.#book.setSegment(segment).members) this.#unplace(member);
+      }
     }
     for (const name of changedPolicies(before, after)) {
       const document = after.documents.Policy.get(name);
       this.#setRules(name, document === undefined ? [] : rulesOf(document));
     }
+    if (before.segments === after.segments) return;
     // Peer sets of rules that are gone still hold the segments' groups: first they go.
     this.#book.sweep();
     for (const name of before.segments.keys()) if (!after.segments.has(name)) this.#book.removeSegment(name);
@@ -220,8 +213,8 @@ class IncrementalCompiler implements Compiler {
         return tier?.position === position && tier.order === order;
       });
     if (same) return;
-    for (const subject of this.#subjects.values())
-      for (const direction of directions) subject.sides[direction].markAll();
+    this.#book.reorder();
+    this.#sides.markAll();
   }
 
   /** Gives a policy other rules. Those that say the same as before at the same place stay. */
@@ -230,31 +223,23 @@ class IncrementalCompiler implements Compiler {
     const byName = before.length === 0 ? null : new Map(before.map((entry) => [entry.rule.name, entry]));
     const after = rules.map((rule, index) => {
       const known = before[index];
-      return known !== undefined && sameRule(known.rule, rule) ? known : this.#addRule(rule, byName?.get(rule.name));
+      return known !== undefined && sameRule(known.rule, rule)
+        ? known
+        : this.#book.addRule(rule, byName?.get(rule.name));
     });
-    for (const [index, entry] of before.entries()) if (after[index] !== entry) this.#removeRule(entry);
+    for (const [index, entry] of before.entries()) if (after[index] !== entry) this.#book.removeRule(entry);
     if (after.length === 0) this.#rulesByPolicy.delete(policy);
     else this.#rulesByPolicy.set(policy, after);
   }
 
-  #addRule(rule: ResolvedRule, former: RuleEntry | undefined): RuleEntry {
-    const entry = this.#book.addRule(rule, former);
-    for (const direction of directions) {
-      if (rule[direction])
-        for (const subject of this.#subjectsIn(endsOf(entry, direction).own)) subject.addRule(entry, direction);
-    }
-    return entry;
+  /** Rules speak for the members of a set where none did, or none do where some did. */
+  #endChanged({ set, sides }: OwnEnd): void {
+    for (const subject of this.#subjectsIn(set)) this.#unplaced.add(subject);
+    // Whoever left the set in this round is still found here.
+    for (const { subjects } of sides) for (const subject of subjects) this.#unplaced.add(subject);
   }
 
-  #removeRule(entry: RuleEntry): void {
-    // A subject that left the rule's end in this very round is not found here, but refreshed later.
-    for (const direction of directions) {
-      for (const subject of this.#subjectsIn(endsOf(entry, direction).own)) subject.removeRule(entry, direction);
-    }
-    this.#book.removeRule(entry);
-  }
-
-  *#subjectsIn(set: RuleEntry['from']): Generator<Subject> {
+  *#subjectsIn(set: PeerSet): Generator<Subject> {
     let members = 0;
     for (const group of set.groups) members += group.members.size;
     if (set.everybody || this.#subjects.size <= members) {
@@ -264,31 +249,28 @@ class IncrementalCompiler implements Compiler {
     }
     for (const group of set.groups) {
       for (const member of group.members) {
-        const subject = this.#subjectOf.get(member);
-        if (subject !== undefined) yield subject;
+        const subject = this.#subjects.get(member.peer as PeerId & IdentityId);
+        if (subject !== undefined && subject.entry === member) yield subject;
       }
     }
   }
 
   #membershipChanged(entry: PeerEntry, group: Group): void {
-    for (const { users } of group.peerSets) for (const side of users) side.markPeer(entry);
-    const subject = this.#subjectOf.get(entry);
-    if (subject === undefined) return;
-    if (group.peerSets.size > 0) subject.rulesDirty = true;
-    if (isSegmentGroup(group)) subject.floorDirty = true;
+    for (const { seenBy } of group.peerSets) {
+      for (const { sides } of seenBy) for (const side of sides) side.markPeer(entry);
+    }
+    if (group.peerSets.size > 0 || isSegmentGroup(group)) this.#unplace(entry);
   }
 
   /** Marks the peer wherever one of these, or `others`, is in a far end: elsewhere it has no row, and its addresses never had one. */
   #markPeer(entry: PeerEntry, alike: readonly PeerEntry[]): void {
     for (const { groups } of [...alike, this.#selections.others]) {
-      for (const { peerSets } of groups)
-        for (const { users } of peerSets) for (const side of users) side.markPeer(entry);
+      for (const { peerSets } of groups) {
+        for (const { seenBy } of peerSets)
+          for (const { sides } of seenBy) for (const side of sides) side.markPeer(entry);
+      }
     }
   }
-}
-
-function peerNumbers(entries: ReadonlyMap<PeerEntry, PeerEntry>): Map<PeerId, PeerId> {
-  return new Map([...entries].map(([{ peer }, covering]) => [peer, covering.peer]));
 }
 
 function cidrChanges(changes: ReadonlyMap<PeerEntry, PeerEntry>): CidrChange[] {

@@ -34,8 +34,13 @@ export class Interned<Item extends Countable> {
     else if (item.uses < 0) throw new Error(`"${item.key}" is given back more often than it was taken`);
   }
 
-  sweep(): void {
-    for (const item of this.#idle) if (item.uses === 0) this.#byKey.delete(item.key);
+  /** Forgets what nobody uses, and tells what that is. */
+  sweep(onForgotten?: (item: Item) => void): void {
+    for (const item of this.#idle) {
+      if (item.uses > 0) continue;
+      this.#byKey.delete(item.key);
+      onForgotten?.(item);
+    }
     this.#idle.clear();
   }
 }

@@ -50,6 +50,8 @@ export class PortTables {
 
   /** The table of the layers, of which the last speaks about everything. It lives until the next sweep unless somebody holds it. */
   table(layers: readonly Layer[]): PortTable {
+    const [first] = layers;
+    if (first !== undefined && first.ports === null && first.verdict !== null) return this.single(first.verdict);
     const { ranges, otherwise } = portFunction(layers);
     const parts = ranges.map(({ protocol, from, to, verdict }) => `${protocol}:${from}-${to}=${verdict.number}`);
     const key = [otherwise.number, ...parts].join(';');
@@ -59,6 +61,12 @@ export class PortTables {
       ranges: ranges.map((range): PortRange => ({ ...range, verdict: range.verdict.verdict })),
       otherwise: otherwise.verdict,
     }));
+  }
+
+  /** The table that says the same about everything. */
+  single(verdict: NumberedVerdict): PortTable {
+    const key = String(verdict.number);
+    return this.#tables.intern(key, () => ({ key, uses: 0, ranges: [], otherwise: verdict.verdict }));
   }
 
   hold(table: PortTable): void {
@@ -75,7 +83,7 @@ export class PortTables {
   }
 }
 
-function verdictKey({ action, reason, terms }: SideVerdict): string {
+export function verdictKey({ action, reason, terms }: SideVerdict): string {
   return `${action} ${reasonText(reason)} ${terms ?? ''}`;
 }
 

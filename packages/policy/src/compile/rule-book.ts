@@ -3,10 +3,14 @@ import { type Network, networkKey, type Peer, type Peers, type ResolvedRule } fr
 import { membershipOf, type Segment } from '../resolve/segment.ts';
 import { selectorKey, selectorMatches } from '../select/selector.ts';
 import type { NetworkGroup, Networks } from './networks.ts';
-import type { PeerSet, RuleEntry } from './peer-set.ts';
+import type { Direction } from '../model.ts';
+import { OwnEnd } from './own-end.ts';
+import { endsOf, type PeerSet, type RuleEntry } from './peer-set.ts';
 import type { Group, PeerEntry } from './peer.ts';
 import { type NumberedVerdict, type PortTables, sameVerdict } from './port-table.ts';
 import type { SelectionGroup, Selections } from './selections.ts';
+import type { Side } from './side.ts';
+import { directions } from './subject.ts';
 
 /** The rules in force, their ends as shared peer sets, and the groups of those. */
 export class RuleBook {
@@ -17,10 +21,21 @@ export class RuleBook {
   readonly #networkGroups = new Map<string, NetworkGroup>();
   readonly #peerSets = new Map<string, PeerSet>();
   readonly #idle = new Set<PeerSet>();
-  #numbersGiven = 0;
+  readonly #onEnd: (end: OwnEnd) => void;
+  #everybody: PeerSet | null = null;
+  #endsMade = 0;
+  #listsMade = 0;
   #networkGroupsMade = 0;
 
-  constructor(parts: { selections: Selections; networks: Networks; tables: PortTables; hostGroup: Group }) {
+  /** `onEnd` is told of each end that gets its first rule, or has lost its last one. */
+  constructor(parts: {
+    selections: Selections;
+    networks: Networks;
+    tables: PortTables;
+    hostGroup: Group;
+    onEnd: (end: OwnEnd) => void;
+  }) {
+    this.#onEnd = parts.onEnd;
     this.#selections = parts.selections;
     this.#networks = parts.networks;
     this.#tables = parts.tables;
@@ -31,21 +46,72 @@ export class RuleBook {
   addRule(rule: ResolvedRule, former: RuleEntry | undefined): RuleEntry {
     const verdict = this.#verdictOf(rule, former?.verdict ?? null);
     const [from, to] = [this.#peerSet(rule.from), this.#peerSet(rule.to)];
-    const entry: RuleEntry = { number: ++this.#numbersGiven, rule, verdict, from, to };
+    const entry: RuleEntry = { rule, verdict, from, to };
     from.uses++;
     to.uses++;
-    if (rule.egress) from.rules.egress.add(entry);
-    if (rule.ingress) to.rules.ingress.add(entry);
+    for (const direction of directions) if (rule[direction]) this.#addToEnd(entry, direction);
     return entry;
   }
 
+  #addToEnd(entry: RuleEntry, direction: Direction): void {
+    const { own } = endsOf(entry, direction);
+    let end = own.own[direction];
+    if (end === null) {
+      end = new OwnEnd(own, direction, ++this.#endsMade);
+      own.own[direction] = end;
+      this.#onEnd(end);
+    }
+    const far = end.add(entry, ++this.#listsMade);
+    if (far !== null && end.sides.size > 0) this.#watch(far);
+  }
+
   removeRule(entry: RuleEntry): void {
-    entry.from.rules.egress.delete(entry);
-    entry.to.rules.ingress.delete(entry);
+    for (const direction of directions) {
+      const { own } = endsOf(entry, direction);
+      const end = own.own[direction];
+      if (end === null || !entry.rule[direction]) continue;
+      const far = end.remove(entry);
+      if (far !== null && end.sides.size > 0) this.#unwatch(far);
+      if (end.lists.size > 0) continue;
+      own.own[direction] = null;
+      this.#onEnd(end);
+    }
     for (const set of [entry.from, entry.to]) {
       set.uses--;
       this.#idle.add(set);
     }
+  }
+
+  /** The order of rules is another one now. */
+  reorder(): void {
+    for (const { own } of this.#peerSets.values()) {
+      for (const direction of directions) for (const list of own[direction]?.lists.values() ?? []) list.reorder();
+    }
+  }
+
+  /** The rules that speak for the workload of the entry. */
+  endsAbout(entry: PeerEntry, direction: Direction): OwnEnd[] {
+    const ends = new Set<OwnEnd>();
+    const everybody = this.#everybody?.own[direction];
+    if (everybody != null) ends.add(everybody);
+    for (const { peerSets } of entry.groups) {
+      for (const { own } of peerSets) {
+        const end = own[direction];
+        if (end !== null) ends.add(end);
+      }
+    }
+    return ends.size < 2 ? [...ends] : [...ends].sort((a, b) => a.number - b.number);
+  }
+
+  /** From now on the end's rules speak for the side. */
+  attach(end: OwnEnd, side: Side): void {
+    end.sides.add(side);
+    if (end.sides.size === 1) for (const far of end.lists.keys()) this.#watch(far);
+  }
+
+  detach(end: OwnEnd, side: Side): void {
+    end.sides.delete(side);
+    if (end.sides.size === 0) for (const far of end.lists.keys()) this.#unwatch(far);
   }
 
   #verdictOf({ verdict }: ResolvedRule, former: NumberedVerdict | null): NumberedVerdict | null {
@@ -53,21 +119,23 @@ export class RuleBook {
     return former !== null && sameVerdict(former.verdict, verdict) ? former : this.#tables.newVerdict(verdict);
   }
 
-  /** A side uses the set as a far end for the first time: its networks become peers. */
-  activate(set: PeerSet): void {
+  /** Some side looks at the set: its networks become peers. */
+  #watch(set: PeerSet): void {
+    if (set.watchers++ > 0) return;
     for (const group of set.groups) if (isNetworkGroup(group)) this.#networks.activate(group);
   }
 
-  /** To be looked at by `sweep`: a side stopped using it. */
-  noteUnused(set: PeerSet): void {
-    this.#idle.add(set);
+  #unwatch(set: PeerSet): void {
+    if (--set.watchers === 0) this.#idle.add(set);
   }
 
-  setSegment(segment: Segment): void {
+  /** The group of the segment's workloads. */
+  setSegment(segment: Segment): SelectionGroup {
     const { selector } = segment;
     const matches = (labels: Parameters<typeof membershipOf>[1]) => membershipOf(segment, labels).kind === 'member';
-    this.#selections.setGroup(segmentKey(segment.name), selector === null ? null : { selector, matches });
+    const group = this.#selections.setGroup(segmentKey(segment.name), selector === null ? null : { selector, matches });
     this.#networks.redefine(this.#networkGroup(segmentNetworksKey(segment.name), []), segment.networks);
+    return group;
   }
 
   /** The segment's rules are gone already. */
@@ -83,9 +151,9 @@ export class RuleBook {
   /** Forgets the peer sets that no rule has, and the groups that no peer set has; takes networks that no side looks at out of use. */
   sweep(): void {
     for (const set of this.#idle) {
-      // A subject that is yet to be refreshed may use a set that no rule has any more.
-      if (set.uses === 0 && set.users.size === 0) {
+      if (set.uses === 0) {
         this.#peerSets.delete(set.key);
+        if (set === this.#everybody) this.#everybody = null;
         for (const group of set.groups) group.peerSets.delete(set);
       }
       for (const group of set.groups) this.#sweepGroup(group);
@@ -95,16 +163,12 @@ export class RuleBook {
 
   #sweepGroup(group: Group): void {
     if (isNetworkGroup(group)) {
-      if (![...group.peerSets].some(({ users }) => users.size > 0)) this.#networks.deactivate(group);
+      if (![...group.peerSets].some(({ watchers }) => watchers > 0)) this.#networks.deactivate(group);
       if (group.peerSets.size === 0 && !group.key.startsWith(segmentNetworksPrefix))
         this.#networkGroups.delete(group.key);
     } else if (group.peerSets.size === 0 && group.key.startsWith(selectorPrefix)) {
       this.#selections.removeGroup(group as SelectionGroup);
     }
-  }
-
-  everybody(): PeerSet | undefined {
-    return this.#peerSets.get('*');
   }
 
   #peerSet(peers: Peers): PeerSet {
@@ -116,11 +180,13 @@ export class RuleBook {
       key: peers.key,
       everybody,
       groups,
-      rules: { egress: new Set(), ingress: new Set() },
-      users: new Set(),
+      own: { egress: null, ingress: null },
+      seenBy: new Set(),
+      watchers: 0,
       uses: 0,
     };
     this.#peerSets.set(set.key, set);
+    if (everybody) this.#everybody = set;
     for (const group of groups) group.peerSets.add(set);
     return set;
   }

@@ -45,6 +45,10 @@ export class Selections {
     };
   }
 
+  get size(): number {
+    return this.#identities.size;
+  }
+
   identities(): IterableIterator<IdentityEntry> {
     return this.#identities.values();
   }

@@ -1,54 +1,57 @@
 import { type CompiledDirection, type Direction, type PeerId, type PortTable, reservedIdentity } from '../model.ts';
 import { type Floor, floorLayers } from './floor.ts';
-import { type PeerSet, peerSetHas, type RuleEntry } from './peer-set.ts';
+import type { OwnEnd } from './own-end.ts';
+import { membersOf, type PeerSet, peerSetHas } from './peer-set.ts';
 import { type PeerEntry, signatureOf } from './peer.ts';
-import type { NumberedVerdict, PortTables } from './port-table.ts';
-import { SideRules } from './side-rules.ts';
+import type { PortTables } from './port-table.ts';
+import { type Round, verdictChanged } from './round.ts';
+import type { RuleList } from './rule-list.ts';
+import { listsAbout, pathsByPeer } from './rule-path.ts';
+import type { Subject } from './subject.ts';
 import type { DirectionChange, RowChange } from './update.ts';
-
-/** What every side needs to know of the rest, for one round of changes. */
-export interface Round {
-  readonly tables: PortTables;
-  /** Which of two rules comes first. */
-  readonly precedence: (a: RuleEntry, b: RuleEntry) => number;
-  /** Port tables by the rules and the floor that made them; for this round only. */
-  readonly made: Map<string, PortTable>;
-  readonly unknown: NumberedVerdict;
-  readonly others: PeerEntry;
-  readonly host: PeerEntry;
-  /** Every peer there is, `others` and `unknown` not among them. */
-  readonly peers: () => Iterable<PeerEntry>;
-  readonly exists: (entry: PeerEntry) => boolean;
-  /** Identities that no packet was judged by before this round, and those that none will be judged by after it. */
-  readonly identitiesAdded: ReadonlySet<PeerId>;
-  readonly identitiesRemoved: ReadonlySet<PeerId>;
-  /** For each new prefix the peer that its addresses had before, and for each old one the peer that they have now. */
-  readonly coveringBefore: ReadonlyMap<PeerId, PeerId>;
-  readonly coveringNow: ReadonlyMap<PeerId, PeerId>;
-  /** Whether there are any of these. */
-  readonly prefixesChanged: boolean;
-}
 
 export interface SideChange extends DirectionChange {
   /** See `SubjectChange.flip`. */
   readonly flip: boolean;
 }
 
-/** The tables of one subject in one direction. */
+/** What makes a side: subjects with equal parts share one, and its tables. */
+export interface SideParts {
+  readonly key: string;
+  readonly floor: Floor;
+  /** The rules that speak for the subjects. */
+  readonly ends: readonly OwnEnd[];
+}
+
+/** The tables of all subjects on the same floor for whom the same rules speak, in one direction. */
 export class Side implements CompiledDirection {
   readonly direction: Direction;
-  readonly rules: SideRules;
+  readonly subjects: Subject[] = [];
+  /** What this round did to the tables. */
+  change: SideChange | null = null;
+  #parts: SideParts;
   readonly #rows = new Map<PeerId, PortTable>();
-  readonly #dirtyPeers = new Set<PeerEntry>();
-  readonly #dirtySets = new Set<PeerSet>();
+  /** Of the compiler: the sides that have something to do. */
+  readonly #dirtySides: Set<Side>;
+  #dirtyPeers: Set<PeerEntry> | null = null;
+  #dirtySets: Set<PeerSet> | null = null;
   #dirtyAll = true;
   #others: PortTable | null = null;
-  #floor: Floor;
 
-  constructor(direction: Direction, floor: Floor) {
+  constructor(direction: Direction, parts: SideParts, dirtySides: Set<Side>) {
     this.direction = direction;
-    this.rules = new SideRules(direction);
-    this.#floor = floor;
+    this.#parts = parts;
+    this.#dirtySides = dirtySides;
+    dirtySides.add(this);
+  }
+
+  get parts(): SideParts {
+    return this.#parts;
+  }
+
+  set parts(parts: SideParts) {
+    if (parts.floor !== this.#parts.floor) this.markAll();
+    this.#parts = parts;
   }
 
   get rows(): ReadonlyMap<PeerId, PortTable> {
@@ -60,31 +63,29 @@ export class Side implements CompiledDirection {
     return this.#others;
   }
 
-  get floor(): Floor {
-    return this.#floor;
-  }
-
-  set floor(floor: Floor) {
-    this.#floor = floor;
-    this.#dirtyAll = true;
-  }
-
-  get dirty(): boolean {
-    return this.#dirtyAll || this.#dirtyPeers.size > 0 || this.#dirtySets.size > 0;
-  }
-
   markAll(): void {
     this.#dirtyAll = true;
+    this.#dirtySides.add(this);
   }
 
   markPeer(entry: PeerEntry): void {
+    if (this.#dirtyAll) return;
     if (entry.kind === 'others') this.#dirtyAll = true;
-    else this.#dirtyPeers.add(entry);
+    else (this.#dirtyPeers ??= new Set()).add(entry);
+    this.#dirtySides.add(this);
   }
 
   markSet(set: PeerSet): void {
+    if (this.#dirtyAll) return;
     if (set.everybody) this.#dirtyAll = true;
-    else this.#dirtySets.add(set);
+    else (this.#dirtySets ??= new Set()).add(set);
+    this.#dirtySides.add(this);
+  }
+
+  /** Marks those who are members now, whatever becomes of the set. */
+  markMembers(set: PeerSet): void {
+    if (set.everybody) this.markAll();
+    else for (const member of membersOf(set)) this.markPeer(member);
   }
 
   release(tables: PortTables): void {
@@ -93,45 +94,41 @@ export class Side implements CompiledDirection {
   }
 
   /** Makes the tables anew where something changed, as little of them as that takes. */
-  settle(round: Round): SideChange {
+  settle(round: Round): void {
     const othersBefore = this.#others;
-    if (othersBefore === null) return this.#makeFirst(round);
-    const everything = this.#dirtyAll || [...this.#dirtySets].some((set) => peerSetHas(set, round.others));
-    const changes = everything ? this.#rebuild(round) : this.#patch(round);
-    const others = othersBefore === this.others ? null : { before: othersBefore, after: this.others };
-    const flip = others !== null || this.#verdictChanged(round, changes, everything);
-    this.#clean();
-    return { rows: changes.filter(({ before, after }) => before !== after), others, flip };
+    if (othersBefore === null) {
+      this.#makeFirst(round);
+    } else {
+      const everything = this.#dirtyAll || [...(this.#dirtySets ?? [])].some((set) => peerSetHas(set, round.others));
+      const changes = everything ? this.#rebuild(round) : this.#patch(round);
+      const others = othersBefore === this.others ? null : { before: othersBefore, after: this.others };
+      const rows = changes.filter(({ before, after }) => before !== after);
+      if (others !== null || changes.length > 0 || round.prefixesChanged) {
+        const flip = others !== null || this.#flips(round, changes, everything);
+        if (flip || rows.length > 0) this.change = { rows, others, flip };
+      }
+    }
+    this.#dirtyAll = false;
+    this.#dirtyPeers = null;
+    this.#dirtySets = null;
   }
 
   /** As `#rebuild`, without the cost of comparing with nothing. */
-  #makeFirst(round: Round): SideChange {
-    const wanted = this.#wantedTables(round);
-    const rows: RowChange[] = [];
-    for (const [peer, after] of wanted) {
-      if (after === this.others) continue;
-      round.tables.hold(after);
-      this.#rows.set(peer, after);
-      rows.push({ peer, before: null, after });
+  #makeFirst(round: Round): void {
+    for (const [peer, table] of this.#wantedTables(round)) {
+      if (table === this.others) continue;
+      round.tables.hold(table);
+      this.#rows.set(peer, table);
     }
-    this.#clean();
-    return { rows, others: { before: null, after: this.others }, flip: true };
-  }
-
-  #clean(): void {
-    this.#dirtyAll = false;
-    this.#dirtyPeers.clear();
-    this.#dirtySets.clear();
   }
 
   /** Only the peers that something happened to. */
   #patch(round: Round): RowChange[] {
-    for (const set of this.#dirtySets) {
-      for (const group of set.groups) for (const member of group.members) this.#dirtyPeers.add(member);
-    }
+    const dirty = this.#dirtyPeers ?? new Set<PeerEntry>();
+    for (const set of this.#dirtySets ?? []) for (const member of membersOf(set)) dirty.add(member);
     const changes: RowChange[] = [];
     const bySignature = new Map<string, PortTable>();
-    for (const entry of this.#dirtyPeers) {
+    for (const entry of dirty) {
       const table = round.exists(entry) ? this.#tableAbout(round, entry, bySignature) : this.others;
       this.#setRow(round, entry.peer, table, changes);
     }
@@ -142,7 +139,7 @@ export class Side implements CompiledDirection {
     const signature = signatureOf(entry);
     let table = bySignature.get(signature);
     if (table === undefined) {
-      table = this.#table(round, this.rules.about(entry), entry.kind === 'host');
+      table = this.#table(round, listsAbout(this.#parts.ends, entry), entry.kind === 'host');
       bySignature.set(signature, table);
     }
     return table;
@@ -158,8 +155,8 @@ export class Side implements CompiledDirection {
 
   /** Makes `others`, and the table of every peer that may need a row. */
   #wantedTables(round: Round): Map<PeerId, PortTable> {
-    const { named, rest } = this.rules.byPeer<PortTable>();
-    const make = (rules: RuleEntry[]): PortTable => this.#table(round, rules, false);
+    const { named, rest } = pathsByPeer<PortTable>(this.#parts.ends);
+    const make = (lists: readonly RuleList[]): PortTable => this.#table(round, lists, false);
     const others = (named.get(round.others) ?? rest).made(make);
     round.tables.hold(others);
     if (this.#others !== null) round.tables.release(this.#others);
@@ -170,9 +167,9 @@ export class Side implements CompiledDirection {
     const peers = rest.made(make) === others ? named.keys() : round.peers();
     for (const entry of peers) wanted.set(entry.peer, (named.get(entry) ?? rest).made(make));
     wanted.delete(round.others.peer);
-    const aboutHost = (named.get(round.host) ?? rest).rules();
+    const aboutHost = (named.get(round.host) ?? rest).lists();
     wanted.set(round.host.peer, this.#table(round, aboutHost, true));
-    wanted.set(unknownPeer, round.tables.table([{ tier: '', ports: null, verdict: round.unknown }]));
+    wanted.set(unknownPeer, round.tables.single(round.unknown));
     return wanted;
   }
 
@@ -194,38 +191,42 @@ export class Side implements CompiledDirection {
     if (before !== null) round.tables.release(before);
   }
 
-  #table(round: Round, rules: readonly RuleEntry[], towardsHost: boolean): PortTable {
-    const { blocked, posture } = this.#floor;
-    if (blocked !== null) return round.tables.table([{ tier: '', ports: null, verdict: blocked }]);
-    const numbers = rules.map(({ number }) => number).sort((a, b) => a - b);
-    const key = `${posture.number}${towardsHost ? this.direction : ''}:${numbers.join(',')}`;
+  #table(round: Round, lists: readonly RuleList[], towardsHost: boolean): PortTable {
+    const { floor } = this.#parts;
+    if (floor.blocked !== null) return round.tables.single(floor.blocked);
+    const numbers =
+      lists.length < 2
+        ? (lists[0]?.number ?? '')
+        : lists
+            .map(({ number }) => number)
+            .sort(ascending)
+            .join();
+    const key = `${floor.number}${towardsHost ? 'h' : ''}:${numbers}`;
     let table = round.made.get(key);
     if (table === undefined) {
-      const layers = rules
-        .toSorted(round.precedence)
-        .map(({ rule, verdict }) => ({ tier: rule.tier, ports: rule.ports, verdict }));
-      table = round.tables.table([...layers, ...floorLayers(this.#floor, towardsHost)]);
+      const rules = lists.flatMap((list) => list.effective(round.precedence));
+      if (lists.length > 1) rules.sort(round.precedence);
+      const layers = rules.map(({ rule, verdict }) => ({ tier: rule.tier, ports: rule.ports, verdict }));
+      table = round.tables.table([...layers, ...floorLayers(floor, towardsHost)]);
       round.made.set(key, table);
     }
     return table;
   }
 
-  /** Whether a packet that could be judged before this round, by a peer without change of its own, is judged otherwise now. */
-  #verdictChanged(round: Round, changes: readonly RowChange[], everything: boolean): boolean {
-    const { coveringBefore, coveringNow, identitiesAdded, identitiesRemoved } = round;
-    const lasting = (peer: PeerId): boolean => !identitiesAdded.has(peer) && !identitiesRemoved.has(peer);
-    if (!round.prefixesChanged) return changes.some(({ peer }) => lasting(peer));
-
+  #flips(round: Round, changes: readonly RowChange[], everything: boolean): boolean {
     const before = new Map(changes.map((change) => [change.peer, change.before]));
     const old = (peer: PeerId): PortTable =>
       (before.has(peer) ? before.get(peer) : this.#rows.get(peer)) ?? this.others;
     const now = (peer: PeerId): PortTable => this.#rows.get(peer) ?? this.others;
-    const changed = (peer: PeerId): boolean =>
-      lasting(peer) && old(coveringBefore.get(peer) ?? peer) !== now(coveringNow.get(peer) ?? peer);
-    if (before.keys().some(changed)) return true;
+    if (verdictChanged(round, old, now, before.keys())) return true;
     // A patch has looked at every prefix that matters here; making all anew only at those that have rows.
-    return everything && (coveringBefore.keys().some(changed) || coveringNow.keys().some(changed));
+    const { coveringBefore, coveringNow } = round;
+    return (
+      everything &&
+      (verdictChanged(round, old, now, coveringBefore.keys()) || verdictChanged(round, old, now, coveringNow.keys()))
+    );
   }
 }
 
 const unknownPeer = reservedIdentity.unknown as number as PeerId;
+const ascending = (a: number, b: number): number => a - b;
