@@ -77,6 +77,11 @@ export {
 export type { DefinedIn, NamedParty, PartySet, PartyTerm } from './analyse/terms.ts';
 export type { PortSet } from './analyse/port-set.ts';
 export { type DifferenceGroup, type DifferenceKind, type PolicyDifference } from './analyse/difference.ts';
+export { diffPolicies } from './analyse/diff.ts';
+export { differenceText, universeText } from './analyse/difference-text.ts';
+export { partySetHas } from './analyse/party-set-has.ts';
+export { partySetText } from './analyse/terms-text.ts';
+export { portSetHas, portSetText } from './analyse/port-set.ts';
 export {
   type FlowColumns,
   type FlowFate,

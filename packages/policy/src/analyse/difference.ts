@@ -7,7 +7,7 @@ import type { UniverseSummary } from './universe.ts';
  * What `diffPolicies(before: PolicySet, after: PolicySet, universe: Universe): PolicyDifference` gives; `differenceText` is it for people.
  */
 
-/** `gained`: nothing but allow afterwards, and not before; `lost`: the reverse to a denial; `changed`: all other changes, with questions or the form of a denial. */
+/** `gained`: allowed where it was denied; `lost`: denied where it was allowed; `changed`: to or from a question, or the form of a denial. */
 export type DifferenceKind = 'gained' | 'lost' | 'changed';
 
 /** Connections from each of `from` to each of `to` on each of `ports` change their verdict from `before` to `after`. */
@@ -24,8 +24,9 @@ export interface DifferenceGroup {
 
 /** Most groups in one difference. */
 export const groupsMax = 1_000;
-/** Most reasons named for one group. */
+/** Most reasons named for one group, and most pairs of classes that are searched for them. */
 export const reasonsMax = 10;
+export const pairsSearchedMax = 10_000;
 
 /**
  * `difference`: exactly what changes over the universe: no triple of (from, to, port) is in two groups, and one in none keeps its

@@ -3,12 +3,21 @@ import type { Selector } from '../select/selector.ts';
 
 /** One readable piece of a set of parties. The pieces of a set are alternatives. */
 export type PartyTerm =
-  | { readonly kind: 'workloads' }
-  | { readonly kind: 'segment'; readonly segment: string; readonly as: DefinedIn }
+  /** Every workload of the universe, but for those. */
+  | { readonly kind: 'workloads'; readonly except: readonly PartyTerm[] }
+  /** The members of one kind; `only: null` where the segment has none of other kinds. */
+  | {
+      readonly kind: 'segment';
+      readonly segment: string;
+      readonly as: DefinedIn;
+      readonly only: 'workloads' | 'addresses' | 'hosts' | null;
+    }
   | { readonly kind: 'selector'; readonly selector: Selector }
   | { readonly kind: 'namespace'; readonly namespace: string }
   /** Workloads that have exactly these labels among the keys that documents read. */
   | { readonly kind: 'labels'; readonly labels: Labels }
+  /** Every address outside. */
+  | { readonly kind: 'addresses' }
   /** A network without those inside it that are told apart. */
   | { readonly kind: 'network'; readonly cidr: string; readonly except: readonly string[] }
   /** Addresses in no network that a document names. */

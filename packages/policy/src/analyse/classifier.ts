@@ -1,0 +1,218 @@
+import { peersMatch } from '../decide/decide.ts';
+import { documentLabelKeys } from '../documents/label-keys.ts';
+import type { Labels, Party } from '../model.ts';
+import type { PolicySet } from '../resolve/policy-set.ts';
+import { rulesInOrder } from '../resolve/rules-in-order.ts';
+import type { Peer, Peers } from '../resolve/peers.ts';
+import { isolationSuffices, membershipOf, type Segment } from '../resolve/segment.ts';
+import { labelOf } from '../select/selector.ts';
+import type { AddressPiece } from './address-pieces.ts';
+import { examplesMax, type KnownAddress } from './universe.ts';
+
+/** Parties that none of the policy sets tells apart: `decide` says the same about each of them. */
+export interface PartyClass {
+  readonly index: number;
+  /** One of them. */
+  readonly party: Party;
+  /** The distinct labels of its workloads, cut down to the keys that documents read. */
+  readonly labelSets: readonly Labels[];
+  readonly pieces: readonly AddressPiece[];
+  readonly named: readonly KnownAddress[];
+  readonly hosts: readonly string[];
+  /** Known workloads, and names of some of them. */
+  readonly workloads: number;
+  readonly examples: readonly string[];
+  /** True where nothing that is known is in it. */
+  readonly hypothetical: boolean;
+}
+
+/** What is known of a party beside itself. */
+export interface Sighting {
+  readonly workloads?: number;
+  readonly examples?: readonly string[];
+  readonly piece?: AddressPiece;
+  readonly named?: KnownAddress;
+  readonly host?: string;
+  readonly hypothetical?: boolean;
+}
+
+interface GrowingClass extends PartyClass {
+  readonly labelSets: Labels[];
+  readonly pieces: AddressPiece[];
+  readonly named: KnownAddress[];
+  readonly hosts: string[];
+  readonly examples: string[];
+  workloads: number;
+  hypothetical: boolean;
+}
+
+/** Something that a policy set may ask about a party. */
+interface Question {
+  readonly number: number;
+  readonly holds: (party: Party) => boolean;
+}
+
+/** These are compared as they are: named ports resolve at a workload, and its namespace may have a posture of its own. */
+const comparedPrefix = 'ports.bulkhead.dev/';
+export const namespaceLabel = 'io.kubernetes.pod.namespace';
+
+/** Sorts parties into classes, which come into being with the first party of each. */
+export class Classifier {
+  readonly #keys: readonly string[];
+  readonly #questionsByTerm = new Map<string, Question[]>();
+  readonly #questionsWithoutTerm: Question[] = [];
+  readonly #classes: GrowingClass[] = [];
+  readonly #bySignature = new Map<string, GrowingClass>();
+  readonly #byLabels = new Map<string, GrowingClass>();
+
+  /** `also`: ends that are asked about beside those of the rules. */
+  constructor(sets: readonly PolicySet[], also: readonly Peers[] = []) {
+    this.#keys = readKeys(sets);
+    const asked = new Set<unknown>();
+    for (const set of sets) {
+      for (const segment of set.segments.values()) if (isNew(asked, segment)) this.#askSegment(set, segment);
+      for (const peers of [
+        ...rulesInOrder(set)
+          .flatMap(([, rules]) => rules)
+          .flatMap(({ from, to }) => [from, to]),
+        ...also,
+      ]) {
+        if (!isNew(asked, peers.key)) continue;
+        for (const peer of peers.list) this.#askPeer(set, peer);
+      }
+    }
+  }
+
+  get classes(): readonly PartyClass[] {
+    return this.#classes;
+  }
+
+  /** The class of the party, to which the sighting is added. */
+  classify(party: Party, sighting: Sighting = {}): PartyClass {
+    const found =
+      party.kind === 'workload' ? this.#workloadClass(party.labels) : this.#classOf(party, this.#signature(party));
+    found.workloads += sighting.workloads ?? 0;
+    for (const example of sighting.examples ?? [])
+      if (found.examples.length < examplesMax) found.examples.push(example);
+    if (sighting.piece !== undefined) found.pieces.push(sighting.piece);
+    if (sighting.named !== undefined) found.named.push(sighting.named);
+    if (sighting.host !== undefined) found.hosts.push(sighting.host);
+    if (sighting.hypothetical !== true) found.hypothetical = false;
+    return found;
+  }
+
+  /** The labels that documents read, in the order of their keys. */
+  projected(labels: Labels): Labels {
+    return Object.fromEntries(
+      this.#keys.flatMap((key) => {
+        const value = labelOf(labels, key);
+        return value === undefined ? [] : [[key, value]];
+      }),
+    );
+  }
+
+  #workloadClass(labels: Labels): GrowingClass {
+    const projected = this.projected(labels);
+    const key = JSON.stringify(projected);
+    let found = this.#byLabels.get(key);
+    if (found === undefined) {
+      const party: Party = { kind: 'workload', labels: projected };
+      found = this.#classOf(party, this.#signature(party));
+      found.labelSets.push(projected);
+      this.#byLabels.set(key, found);
+    }
+    return found;
+  }
+
+  #classOf(party: Party, signature: string): GrowingClass {
+    let found = this.#bySignature.get(signature);
+    if (found === undefined) {
+      found = {
+        index: this.#classes.length,
+        party,
+        labelSets: [],
+        pieces: [],
+        named: [],
+        hosts: [],
+        examples: [],
+        workloads: 0,
+        hypothetical: true,
+      };
+      this.#classes.push(found);
+      this.#bySignature.set(signature, found);
+    }
+    return found;
+  }
+
+  #signature(party: Party): string {
+    const yes: number[] = [];
+    for (const { number, holds } of this.#questionsAbout(party)) if (holds(party)) yes.push(number);
+    const compared =
+      party.kind === 'workload'
+        ? Object.entries(party.labels).filter(([key]) => key.startsWith(comparedPrefix) || key === namespaceLabel)
+        : [];
+    return `${party.kind} ${yes.sort((a, b) => a - b).join(' ')} ${compared.length === 0 ? '' : JSON.stringify(compared)}`;
+  }
+
+  *#questionsAbout(party: Party): Generator<Question> {
+    yield* this.#questionsWithoutTerm;
+    if (party.kind === 'workload') {
+      for (const [key, value] of Object.entries(party.labels))
+        yield* this.#questionsByTerm.get(`${key}=${value}`) ?? [];
+    } else {
+      for (const questions of this.#questionsByTerm.values()) yield* questions;
+    }
+  }
+
+  #askSegment(set: PolicySet, segment: Segment): void {
+    const peer: Peer = { kind: 'segment', segment: segment.name };
+    this.#ask(segment.networks.length > 0 ? null : segment.selector, (party) =>
+      peersMatch(set, { key: '', list: [peer] }, party),
+    );
+    const { isolation, selector } = segment;
+    if (isolation === null) return;
+    this.#ask(selector, (party) => {
+      if (party.kind !== 'workload' || membershipOf(segment, party.labels).kind !== 'member') return false;
+      return isolationSuffices(isolation, party.labels);
+    });
+  }
+
+  #askPeer(set: PolicySet, peer: Peer): void {
+    if (peer.kind === 'any' || peer.kind === 'segment') return;
+    this.#ask(peer.kind === 'selector' ? peer.selector : null, (party) =>
+      peersMatch(set, { key: '', list: [peer] }, party),
+    );
+  }
+
+  /** A label that the selector demands leads from a workload to the question; others need not be asked. */
+  #ask(selector: { readonly matchLabels?: Labels | undefined } | null, holds: (party: Party) => boolean): void {
+    const question = { number: this.#asked++, holds };
+    const [term] = Object.entries(selector?.matchLabels ?? {});
+    if (term === undefined) {
+      this.#questionsWithoutTerm.push(question);
+      return;
+    }
+    const key = term.join('=');
+    const questions = this.#questionsByTerm.get(key);
+    if (questions === undefined) this.#questionsByTerm.set(key, [question]);
+    else questions.push(question);
+  }
+
+  #asked = 0;
+}
+
+function isNew<Item>(known: Set<Item>, item: Item): boolean {
+  const before = known.size;
+  return known.add(item).size > before;
+}
+
+/** Every label key that a document of the sets reads, sorted. */
+export function readKeys(sets: readonly PolicySet[]): readonly string[] {
+  const keys = new Set<string>();
+  for (const set of sets) {
+    for (const documents of Object.values(set.documents)) {
+      for (const document of documents.values()) for (const key of documentLabelKeys(document)) keys.add(key);
+    }
+  }
+  return [...keys].sort();
+}
