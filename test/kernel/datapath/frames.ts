@@ -160,6 +160,62 @@ export function udp(
   );
 }
 
+/** Types of SCTP's chunks. */
+export const chunk = {
+  data: 0,
+  init: 1,
+  initAck: 2,
+  sack: 3,
+  abort: 6,
+  shutdown: 7,
+  shutdownAck: 8,
+  cookieEcho: 10,
+  cookieAck: 11,
+  shutdownComplete: 14,
+} as const;
+
+/** CRC32c as RFC 9260 has it in a packet: least byte first. */
+function sctpChecksum(message: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const [index, byte] of message.entries()) {
+    crc ^= index >= 8 && index < 12 ? 0 : byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ ((crc & 1) === 0 ? 0 : 0x82f63b78);
+  }
+  return ~crc >>> 0;
+}
+
+export interface SctpOptions extends IpOptions {
+  readonly tag?: number;
+  /** What follows the chunk's header: of an INIT, its own tag first. */
+  readonly body?: Uint8Array;
+}
+
+export function sctpMessage(
+  sourcePort: number,
+  destinationPort: number,
+  type: number,
+  options: SctpOptions = {},
+): Buffer {
+  const body = options.body ?? Buffer.from([0, 0, 0x12, 0x34, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 9]);
+  const message = Buffer.concat([Buffer.alloc(16), body]);
+  message.writeUInt16BE(sourcePort, 0);
+  message.writeUInt16BE(destinationPort, 2);
+  message.writeUInt32BE(options.tag ?? (type === chunk.init ? 0 : 0x5678), 4);
+  message[12] = type;
+  message.writeUInt16BE(4 + body.length, 14);
+  message.writeUInt32LE(sctpChecksum(message), 8);
+  return message;
+}
+export function sctp(
+  ends: Ends,
+  sourcePort: number,
+  destinationPort: number,
+  type: number,
+  options: SctpOptions = {},
+): Buffer {
+  return ip(ends, protocols.sctp, sctpMessage(sourcePort, destinationPort, type, options), options);
+}
+
 /** `rest`: the four bytes after the checksum (identifier and sequence of an echo), then the body. */
 export function icmp(ends: Ends, type: number, code: number, rest: Uint8Array, options: IpOptions = {}): Buffer {
   const protocol = ends.source.includes(':') ? protocols.icmpv6 : protocols.icmp;
@@ -219,6 +275,10 @@ export interface Seen {
   readonly acknowledgement: number;
   readonly icmpType: number;
   readonly icmpCode: number;
+  /** Type of SCTP's first chunk, its flags, and the packet's tag; -1 for other protocols. */
+  readonly chunk: number;
+  readonly chunkFlags: number;
+  readonly tag: number;
   readonly checksumValid: boolean;
   readonly payload: Buffer;
   readonly frame: Buffer;
@@ -239,6 +299,9 @@ export function see(frame: Buffer): Seen {
     acknowledgement: 0,
     icmpType: -1,
     icmpCode: -1,
+    chunk: -1,
+    chunkFlags: -1,
+    tag: -1,
     checksumValid: true,
     payload: frame.subarray(14),
   };
@@ -266,11 +329,13 @@ export function see(frame: Buffer): Seen {
   const hasPorts = (protocol === 6 || protocol === 17 || protocol === 132) && transport.length >= 8;
   const isIcmp = (protocol === 1 || protocol === 58) && transport.length >= 4;
   const pseudo = pseudoHeader(sourceBytes, destinationBytes, protocol, transport.length);
+  const isSctp = protocol === protocols.sctp && transport.length >= 16;
   const transportValid =
     isFragment ||
     !(hasPorts || isIcmp) ||
-    protocol === 132 ||
-    checksum(...(protocol === 1 ? [transport] : [pseudo, transport])) === 0;
+    (isSctp
+      ? sctpChecksum(transport) === transport.readUInt32LE(8)
+      : checksum(...(protocol === 1 ? [transport] : [pseudo, transport])) === 0);
   return {
     ...macs,
     source: addressText(sourceBytes),
@@ -284,6 +349,9 @@ export function see(frame: Buffer): Seen {
     acknowledgement: protocol === 6 && transport.length >= 20 ? transport.readUInt32BE(8) : 0,
     icmpType: isIcmp ? transport[0]! : -1,
     icmpCode: isIcmp ? transport[1]! : -1,
+    chunk: isSctp ? transport[12]! : -1,
+    chunkFlags: isSctp ? transport[13]! : -1,
+    tag: isSctp ? transport.readUInt32BE(4) : -1,
     checksumValid: (six || checksum(frame.subarray(14, 14 + headerBytes)) === 0) && transportValid,
     payload: transport,
     frame,

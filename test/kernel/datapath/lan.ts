@@ -22,6 +22,7 @@ table inet bha {
   chain prerouting {
     type nat hook prerouting priority dstnat;
     ip daddr ${hostAddress} tcp dport 8080 dnat ip to 10.0.0.1:80
+    ip daddr ${hostAddress} sctp dport 8080 dnat ip to 10.0.0.1:80
   }
   chain postrouting {
     type nat hook postrouting priority srcnat;
