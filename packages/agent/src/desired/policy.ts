@@ -1,4 +1,5 @@
 /** Compiled policy for the identities of this host, as contents of rulesets: kept up to date row by row. */
+import type { KernelVerdict } from '@bulkhead/kernel';
 import {
   type CompiledDirection,
   type Compiler,
@@ -8,6 +9,7 @@ import {
   type IdentityId,
   type PortTable,
   reservedIdentity,
+  type SideVerdict,
 } from '@bulkhead/policy';
 import type { RulesetContent } from '../plan/model.ts';
 import type { KernelTable, TableStore } from '../plan/tables.ts';
@@ -101,6 +103,12 @@ export class LocalPolicy {
     }
   }
 
+  #verdict(verdict: SideVerdict): KernelVerdict {
+    const { action, live } = verdict;
+    const rule = this.#rules.numberOf(verdict);
+    return live === undefined ? { action, rule } : { action, rule, live };
+  }
+
   #table(table: PortTable): KernelTable {
     const known = this.#kernelTables.get(table);
     if (known !== undefined) return known;
@@ -109,9 +117,9 @@ export class LocalPolicy {
         protocol,
         from,
         to,
-        verdict: { action: verdict.action, rule: this.#rules.numberOf(verdict) },
+        verdict: this.#verdict(verdict),
       })),
-      otherwise: { action: table.otherwise.action, rule: this.#rules.numberOf(table.otherwise) },
+      otherwise: this.#verdict(table.otherwise),
     });
     this.#kernelTables.set(table, made);
     return made;

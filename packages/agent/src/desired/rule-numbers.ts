@@ -1,11 +1,11 @@
 /**
- * The kernel carries 28-bit numbers; this says what they mean, also for revisions that are past: a number keeps its reason for as long
+ * The kernel carries 26-bit numbers; this says what they mean, also for revisions that are past: a number keeps its reason for as long
  * as anything may mention it. Written to disk before the kernel sees a number.
  */
 import { reasonText, type Reason, type SideVerdict } from '@bulkhead/policy';
 import type { AgentState, Records } from '../state.ts';
 
-const numberMax = 2 ** 28 - 1;
+const numberMax = 2 ** 26 - 1;
 /** What a number stands for. `terms`: of a question; under other terms the same rule has another number. */
 type Numbered = Pick<SideVerdict, 'reason' | 'terms'>;
 

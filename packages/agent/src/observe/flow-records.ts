@@ -76,7 +76,7 @@ export function refusedFlow(context: FlowContext, event: KernelEvent): FlowRecor
   const isPolicy = event.kind === 'deny';
   const { reason } = event;
   const isRejected =
-    reason === 'rejected' || (reason === 'refused' && context.attributionOf(event.key)?.verdict === 'reject');
+    rejecting.has(reason) || (reason === 'refused' && context.attributionOf(event.key)?.verdict === 'reject');
   return {
     ...attributed(context, event),
     id: connectionId(context.boot, event.key, event.atNs),
@@ -92,6 +92,8 @@ export function refusedFlow(context: FlowContext, event: KernelEvent): FlowRecor
 
 /** Counters that say no more than that the rules said no. */
 const policyReasons = new Set(['denied', 'rejected', 'refused', 'no_row', 'observed_denied']);
+/** Counters of packets that were answered with a refusal. */
+const rejecting = new Set(['rejected', 'live_reset']);
 
 function attributed(
   context: FlowContext,

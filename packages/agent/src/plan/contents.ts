@@ -136,6 +136,11 @@ function meetContents(
       narrow(peer, lookup(context, next, direction, peer));
     }
     for (const { from, to } of moves) narrow(from, lookup(context, next, direction, to));
+    // What is neither the old word nor the new one about a peer is nobody's last word.
+    for (const [peer, table] of rows) {
+      const isKnown = [old, next].some((content) => lookup(context, content, direction, peer) === table);
+      if (!isKnown) rows.set(peer, context.store.withoutResets(table));
+    }
     return rows;
   };
   return { egress: met('egress'), ingress: met('ingress') };

@@ -89,6 +89,13 @@ export class TableStore {
     return result;
   }
 
+  /** The table for a moment between two others: what would end a live connection for good leaves that to the rules that follow. */
+  withoutResets(table: KernelTable): KernelTable {
+    if (!table.verdicts.some(({ live }) => live === 'reset')) return table;
+    const verdicts = table.verdicts.map(stays);
+    return this.#fromSegments(table.starts, verdicts, stays(table.content.otherwise));
+  }
+
   /** Forgets every table that is not in `used`. */
   sweep(used: ReadonlySet<KernelTable>): void {
     for (const [key, table] of this.#byKey) if (!used.has(table)) this.#byKey.delete(key);
@@ -97,7 +104,7 @@ export class TableStore {
   }
 
   #fromSegments(starts: readonly number[], verdicts: readonly KernelVerdict[], otherwise: KernelVerdict): KernelTable {
-    const key = starts.map((start, index) => `${start}${verdicts[index]!.action}${verdicts[index]!.rule}`).join(' ');
+    const key = starts.map((start, index) => `${start}${verdictText(verdicts[index]!)}`).join(' ');
     const known = this.#byKey.get(key);
     if (known !== undefined) return known;
     const content = { ranges: rangesOf(starts, verdicts, otherwise), otherwise };
@@ -125,7 +132,15 @@ export function rulesOf(table: KernelTable): ReadonlySet<number> {
 }
 
 function sameVerdict(a: KernelVerdict, b: KernelVerdict): boolean {
-  return a.action === b.action && a.rule === b.rule;
+  return a.action === b.action && a.rule === b.rule && a.live === b.live;
+}
+
+function verdictText({ action, rule, live }: KernelVerdict): string {
+  return `${action}${rule}${live ?? ''}`;
+}
+
+function stays(verdict: KernelVerdict): KernelVerdict {
+  return verdict.live === 'reset' ? { ...verdict, live: 'stay' } : verdict;
 }
 
 /** Ids stay far below 2^26: each is one distinct port function since the agent's start. */
