@@ -47,7 +47,7 @@ export function permits(policySet: PolicySet, source: Labels, destination: Label
 function answerOf(policySet: PolicySet, { reason }: SideVerdict): Permission {
   if (reason.kind !== 'rule') return 'no';
   const rule = findRule(policySet, reason);
-  if (rule === null) return 'no';
+  if (rule?.document == null) return 'no';
   const { when } = rule.document;
   return when === undefined || when === 'true' ? 'yes' : 'either';
 }

@@ -1,16 +1,26 @@
 export * from './model.ts';
 export type {
+  AdminNetworkPolicyDocument,
+  BaselineAdminNetworkPolicyDocument,
+  ClusterNetworkPolicyDocument,
   Document,
   DocumentKind,
+  DocumentOf,
+  InvariantDocument,
+  NamespaceDocument,
+  NetworkPolicyDocument,
   PeerDocument,
   PolicyDocument,
   PortDocument,
   RuleAction,
   RuleDocument,
+  RuleKind,
+  RulesDocument,
   SegmentDocument,
   TierDocument,
 } from './documents/document.ts';
-export { documentKey } from './documents/document.ts';
+export { documentKey, documentName, isRuleKind, policyReference, ruleKinds } from './documents/document.ts';
+export { isStaged } from './documents/kubernetes-form.ts';
 export { canonicalDocument, canonicalText } from './documents/canonical.ts';
 export { documentLabelKeys, rulePeers } from './documents/label-keys.ts';
 export { documentJsonSchema } from './documents/json-schema.ts';
@@ -18,22 +28,34 @@ export { labelKeyFault, labelValueFault, nearestName } from './documents/names.t
 export { type DocumentSource, parseDocument, type ParsedDocument } from './documents/parse.ts';
 export { apiVersion } from './documents/schema.ts';
 export { addressBits, parsePrefix, prefixContains, type Prefix } from './select/prefix.ts';
+export { addressFactKey, addressFacts, isAddressFact } from './select/address-facts.ts';
+export { canonicalDnsName, dnsNameMatches } from './select/dns-name.ts';
 export { type Selector, selectorMatches } from './select/selector.ts';
 export {
   changePolicySet,
   type ConditionFault,
   createPolicySet,
+  type DocumentsByKind,
   emptyPolicySet,
+  policyDocument,
   type PolicySet,
   type PolicySetChange,
   type PolicySetOptions,
   type PolicySetResult,
 } from './resolve/policy-set.ts';
 export { findRule, type QuestionTerms, questionTerms } from './resolve/question.ts';
+export type { Invariant } from './resolve/invariant.ts';
+export { namespaceNameLabel, namespaceOf } from './resolve/namespace.ts';
 export { builtinTiers, type Tier } from './resolve/precedence.ts';
+export type { NamespaceSelection, Network, Peer, Peers } from './resolve/peers.ts';
+export type { NamedPort, PortSpan, RulePorts } from './resolve/ports.ts';
+export type { ResolvedRule, RuleBlock } from './resolve/rule.ts';
+export { changedPolicies, policyRules, rulesInOrder } from './resolve/rules-in-order.ts';
+export { stagedPolicySet } from './resolve/staged.ts';
 export { reasonText } from './resolve/reason.ts';
 export { isolationSuffices, type Membership, membershipOf, type Segment } from './resolve/segment.ts';
-export { decide, decideSide, segmentsOf } from './decide/decide.ts';
+export { decide, decideSide, isSubject, segmentsOf, segmentsOfParty } from './decide/decide.ts';
+export { guardFact, guardSpans } from './decide/lock-out-guard.ts';
 export {
   checkCondition,
   compileCondition,

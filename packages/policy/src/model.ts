@@ -39,6 +39,15 @@ export type Labels = Readonly<Record<string, string>>;
  */
 export const factPrefix = 'bulkhead.dev/';
 
+/**
+ * Labels under this prefix say what the named ports of a workload are: `ports.bulkhead.dev/http: tcp-8080`. A name that stands for
+ * several has them with `_` between (`tcp-53_udp-53`). Claims, as in Kubernetes.
+ */
+export const namedPortPrefix = 'ports.bulkhead.dev/';
+
+/** The label that says in which Kubernetes namespace a workload is. */
+export const namespaceLabel = 'io.kubernetes.pod.namespace';
+
 export type Action = 'allow' | 'deny' | 'reject' | 'ask';
 export type Direction = 'egress' | 'ingress';
 
@@ -49,8 +58,10 @@ export const protocolNumber = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 
 /** One side of a flow as policy sees it. */
 export type Party =
   | { readonly kind: 'workload'; readonly labels: Labels; readonly name?: string }
-  | { readonly kind: 'address'; readonly address: string }
-  | { readonly kind: 'host' }
+  /** `names`: what the other side of the flow learnt the address to be, from answers to its own questions; lower case, no dot at the end. */
+  | { readonly kind: 'address'; readonly address: string; readonly names?: readonly string[] }
+  /** A machine itself. `labels` are facts about it (`bulkhead.dev/host`) and what its agent was told to say. */
+  | { readonly kind: 'host'; readonly labels?: Labels }
   /** A workload whose labels are not known yet. */
   | { readonly kind: 'unknown' };
 
@@ -65,18 +76,23 @@ export interface Flow {
   readonly port: number;
 }
 
-/** What decided: a rule of a policy, the posture of a segment, or something built in. */
+/**
+ * What decided: a rule of a policy, the posture of a segment or namespace, or something built in. `policy` is the name of a Policy, or
+ * `NetworkPolicy:NAMESPACE/NAME`, `AdminNetworkPolicy:NAME` and so on.
+ */
 export type Reason =
   | { readonly kind: 'rule'; readonly tier: string; readonly policy: string; readonly rule: string }
   | { readonly kind: 'posture'; readonly segment: string }
+  /** The workload is in no segment, and its Kubernetes namespace has a document: open, as Kubernetes is. */
+  | { readonly kind: 'namespace'; readonly namespace: string }
   /**
    * `no-segment`: the workload is in no segment, so default deny; `resolver`: DNS to the gateway, below every tier; `not-a-subject`:
-   * this side is no workload; `unknown`: the labels of one side are not known yet; `isolation`: the workload's measured isolation is
-   * less than a segment of it demands.
+   * this side is no workload, nor a host in a segment; `unknown`: the labels of one side are not known yet; `isolation`: the workload's
+   * measured isolation is less than a segment of it demands; `lock-out-guard`: what a host needs to be reached and mended.
    */
   | { readonly kind: 'builtin'; readonly name: BuiltinReason };
 
-export type BuiltinReason = 'no-segment' | 'resolver' | 'not-a-subject' | 'unknown' | 'isolation';
+export type BuiltinReason = 'no-segment' | 'resolver' | 'not-a-subject' | 'unknown' | 'isolation' | 'lock-out-guard';
 
 /** The verdict of one side (source's egress or destination's ingress). */
 export interface SideVerdict {
@@ -87,6 +103,11 @@ export interface SideVerdict {
    * other terms is not used for it.
    */
   readonly terms?: string;
+  /**
+   * What becomes of a live connection when this verdict takes the place of another rule's: `keep` lets it go on, `reset` ends it,
+   * whatever the action. Absent: it is judged by the action.
+   */
+  readonly live?: 'keep' | 'reset';
 }
 
 /** The verdict of both sides. The ends combine as deny = reject > ask > allow; with two denials the egress side's form counts. */

@@ -1,7 +1,7 @@
 import { peersMatch } from '../decide/decide.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
 import { rulesInOrder } from '../resolve/rules-in-order.ts';
-import type { Peer } from '../resolve/rule.ts';
+import type { Peer } from '../resolve/peers.ts';
 import { labelOf, selectorKey } from '../select/selector.ts';
 import { ClassSet } from './class-set.ts';
 import { namespaceLabel, type PartyClass } from './classifier.ts';

@@ -8,8 +8,9 @@ import {
 } from '../model.ts';
 import { builtin } from '../decide/decide.ts';
 import type { Tier } from '../resolve/precedence.ts';
-import { changedPolicies, emptyPolicySet, type PolicySet } from '../resolve/policy-set.ts';
-import { type ResolvedRule, rulesOf, sameRule } from '../resolve/rule.ts';
+import { emptyPolicySet, type PolicySet } from '../resolve/policy-set.ts';
+import { type ResolvedRule, sameRule } from '../resolve/rule.ts';
+import { changedPolicies, policyRules } from '../resolve/rules-in-order.ts';
 import { Floors } from './floor.ts';
 import { Networks } from './networks.ts';
 import type { OwnEnd } from './own-end.ts';
@@ -193,10 +194,7 @@ class IncrementalCompiler implements Compiler {
         for (const member of this.#book.setSegment(segment).members) this.#unplace(member);
       }
     }
-    for (const name of changedPolicies(before, after)) {
-      const document = after.documents.Policy.get(name);
-      this.#setRules(name, document === undefined ? [] : rulesOf(document));
-    }
+    for (const policy of changedPolicies(before, after)) this.#setRules(policy, policyRules(after, policy));
     if (before.segments === after.segments) return;
     // Peer sets of rules that are gone still hold the segments' groups: first they go.
     this.#book.sweep();

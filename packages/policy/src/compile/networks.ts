@@ -1,7 +1,7 @@
 import { cidrPeerFirst, type PeerId } from '../model.ts';
 import type { Prefix } from '../select/prefix.ts';
 import { inNetwork } from '../resolve/segment.ts';
-import type { Network } from '../resolve/rule.ts';
+import type { Network } from '../resolve/peers.ts';
 import { type CidrEntry, type Group, joinGroup, leaveGroup, type MembershipListener, type PeerEntry } from './peer.ts';
 import { PrefixTree } from './prefix-tree.ts';
 

@@ -1,5 +1,5 @@
 import type { PortRange, PortTable, SideVerdict } from '../model.ts';
-import type { PortSpan } from '../resolve/rule.ts';
+import type { PortSpan } from '../resolve/ports.ts';
 import { reasonText } from '../resolve/reason.ts';
 import { type Countable, Interned } from './interned.ts';
 

@@ -1,5 +1,6 @@
 import type { PolicySet } from '../resolve/policy-set.ts';
-import { type Network, networkKey, type Peer, type Peers, type ResolvedRule } from '../resolve/rule.ts';
+import { type Network, networkKey, type Peer, type Peers } from '../resolve/peers.ts';
+import type { ResolvedRule } from '../resolve/rule.ts';
 import { membershipOf, type Segment } from '../resolve/segment.ts';
 import { selectorKey, selectorMatches } from '../select/selector.ts';
 import type { NetworkGroup, Networks } from './networks.ts';
@@ -201,6 +202,10 @@ export class RuleBook {
         return this.#segmentGroups(peer.segment);
       case 'network':
         return [this.#networkGroup(`network:${networkKey(peer.network)}`, [peer.network])];
+      case 'hosts':
+      case 'pods':
+      case 'dns':
+        throw new Error(`peers of kind ${peer.kind} are not compiled yet`);
       case 'selector': {
         const { selector } = peer;
         const key = `${selectorPrefix}${selectorKey(selector)}`;

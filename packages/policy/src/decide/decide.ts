@@ -2,9 +2,16 @@ import type { BuiltinReason, Direction, Flow, Labels, Party, SideVerdict, Verdic
 import { protocolNumber } from '../model.ts';
 import { addressBits } from '../select/prefix.ts';
 import { selectorMatches } from '../select/selector.ts';
-import { type PolicySet, rulesInOrder } from '../resolve/policy-set.ts';
-import { type Peer, type Peers, portsMatch, type ResolvedRule } from '../resolve/rule.ts';
-import { inNetwork, isolationSuffices, membershipOf, type Segment } from '../resolve/segment.ts';
+import { namespaceOf, podSelected } from '../resolve/namespace.ts';
+import type { Peer, Peers } from '../resolve/peers.ts';
+import type { PolicySet } from '../resolve/policy-set.ts';
+import { portsMatch } from '../resolve/ports.ts';
+import { decidingRule } from '../resolve/precedence.ts';
+import type { ResolvedRule } from '../resolve/rule.ts';
+import { rulesInOrder } from '../resolve/rules-in-order.ts';
+import { hasHost, inNetwork, isolationSuffices, membershipOf, type Segment } from '../resolve/segment.ts';
+import { dnsNameMatches } from '../select/dns-name.ts';
+import { guardAllows } from './lock-out-guard.ts';
 
 /**
  * What policy means. Everything else in this package (compiled tables, explanations) must agree with this function; it is written
@@ -30,19 +37,49 @@ function isDenial({ action }: SideVerdict): boolean {
 /** The verdict of one end alone: the source's about its egress, or the destination's about its ingress. */
 export function decideSide(set: PolicySet, direction: Direction, flow: Flow): SideVerdict {
   const [subject, peer] = direction === 'egress' ? [flow.source, flow.destination] : [flow.destination, flow.source];
-  if (subject.kind === 'host' || subject.kind === 'address') return builtin('allow', 'not-a-subject');
+  const segments = segmentsOfParty(set, subject);
+  if (!isSubject(subject, segments)) return builtin('allow', 'not-a-subject');
   if (subject.kind === 'unknown' || peer.kind === 'unknown') return builtin('deny', 'unknown');
+  const labels = labelsOf(subject);
+  if (subject.kind === 'workload' && isolationFalseIn(segments, labels) !== null) return builtin('deny', 'isolation');
+  if (subject.kind === 'host' && isGuarded(segments) && guardAllows(direction, labels, flow))
+    return builtin('allow', 'lock-out-guard');
 
-  const segments = segmentsOf(set, subject.labels);
-  if (isolationFalseIn(segments, subject.labels) !== null) return builtin('deny', 'isolation');
-
-  for (const [, rules] of rulesInOrder(set)) {
-    // In the order of precedence, so the first that speaks about the flow decides for its tier.
-    const rule = rules.find((candidate) => ruleSpeaks(set, candidate, direction, subject, peer, flow));
+  for (const [tier, rules] of rulesInOrder(set)) {
+    const rule = decidingRule(tier.order, rules, (candidate) =>
+      ruleSpeaks(set, candidate, direction, subject, peer, flow),
+    );
     if (rule?.verdict != null) return rule.verdict;
   }
-  if (direction === 'egress' && peer.kind === 'host' && isNameQuery(flow)) return builtin('allow', 'resolver');
-  return postureVerdict(segments, direction);
+  if (isNameQuery(flow) && asksResolver(direction, subject, peer)) return builtin('allow', 'resolver');
+  return postureVerdict(segments, direction, openNamespace(set, subject));
+}
+
+/** A workload is judged always, a host where a segment says so, an address never. */
+export function isSubject(party: Party, segments: readonly Segment[]): boolean {
+  return party.kind === 'workload' || party.kind === 'unknown' || (party.kind === 'host' && segments.length > 0);
+}
+
+/** Whether the host stays within reach whatever the rules say: unless every segment of it gives that up. */
+export function isGuarded(segments: readonly Segment[]): boolean {
+  return segments.some(({ lockOutGuard }) => lockOutGuard);
+}
+
+/** Workloads ask the agent of their host for names. */
+function asksResolver(direction: Direction, subject: Party, peer: Party): boolean {
+  const [asker, asked] = direction === 'egress' ? [subject, peer] : [peer, subject];
+  return asker.kind === 'workload' && asked.kind === 'host';
+}
+
+/** The workload's Kubernetes namespace, where that has a document. */
+export function openNamespace(set: PolicySet, party: Party): string | null {
+  const name = party.kind === 'workload' ? namespaceOf(party.labels) : null;
+  return name !== null && set.namespaces.has(name) ? name : null;
+}
+
+/** What is known of a workload or host; nothing of anybody else. */
+export function labelsOf(party: Party): Labels {
+  return (party.kind === 'workload' || party.kind === 'host' ? party.labels : undefined) ?? {};
 }
 
 /** True where the rule has something to say about this end of the flow. */
@@ -57,7 +94,7 @@ export function ruleSpeaks(
   const [own, far] = direction === 'egress' ? [rule.from, rule.to] : [rule.to, rule.from];
   return (
     rule[direction] &&
-    portsMatch(rule.ports, flow.protocol, flow.port) &&
+    portsMatch(rule, flow, direction === 'egress' ? peer : subject) &&
     peersMatch(set, own, subject) &&
     peersMatch(set, far, peer)
   );
@@ -67,17 +104,27 @@ export function peersMatch(set: PolicySet, peers: Peers, party: Party): boolean 
   return peers.list.some((peer) => peerMatches(set, peer, party));
 }
 
-/** Identity comes before address: a network never stands for a workload or the host, whatever addresses they have. */
+/**
+ * Identity comes before address: a network of ours never stands for a workload or the host, whatever addresses they have; one of
+ * Kubernetes' does, by the facts about their addresses.
+ */
 function peerMatches(set: PolicySet, peer: Peer, party: Party): boolean {
   switch (peer.kind) {
     case 'any':
       return true;
     case 'host':
       return party.kind === 'host';
+    case 'hosts':
+      return party.kind === 'host' && selectorMatches(peer.selector, labelsOf(party));
     case 'selector':
       return party.kind === 'workload' && selectorMatches(peer.selector, party.labels);
+    case 'pods':
+      return party.kind === 'workload' && podSelected(set.namespaces, peer, party.labels);
     case 'network':
-      return party.kind === 'address' && inNetwork(peer.network, bitsOf(party.address));
+      if (party.kind === 'address') return inNetwork(peer.network, bitsOf(party.address));
+      return party.kind !== 'unknown' && peer.inside !== null && selectorMatches(peer.inside, labelsOf(party));
+    case 'dns':
+      return party.kind === 'address' && (party.names ?? []).some((name) => dnsNameMatches(peer.pattern, name));
     case 'segment': {
       const segment = set.segments.get(peer.segment);
       if (segment === undefined)
@@ -88,10 +135,18 @@ function peerMatches(set: PolicySet, peer: Peer, party: Party): boolean {
 }
 
 function inSegment(segment: Segment, party: Party): boolean {
-  if (party.kind === 'workload') return membershipOf(segment, party.labels).kind === 'member';
-  if (party.kind !== 'address') return false;
-  const bits = bitsOf(party.address);
-  return segment.networks.some((network) => inNetwork(network, bits));
+  switch (party.kind) {
+    case 'workload':
+      return membershipOf(segment, party.labels).kind === 'member';
+    case 'host':
+      return hasHost(segment, labelsOf(party));
+    case 'address': {
+      const bits = bitsOf(party.address);
+      return segment.networks.some((network) => inNetwork(network, bits));
+    }
+    case 'unknown':
+      return false;
+  }
 }
 
 function bitsOf(address: string): string {
@@ -100,10 +155,16 @@ function bitsOf(address: string): string {
   return bits;
 }
 
-/** The segments that the workload is a member of, by name. */
+/** The segments that a workload with these labels is a member of, by name. */
 export function segmentsOf(set: PolicySet, labels: Labels): readonly Segment[] {
+  return segmentsOfParty(set, { kind: 'workload', labels });
+}
+
+/** The same of any party; addresses and the unknown are no members. */
+export function segmentsOfParty(set: PolicySet, party: Party): readonly Segment[] {
+  if (party.kind !== 'workload' && party.kind !== 'host') return [];
   return [...set.segments.values()]
-    .filter((segment) => membershipOf(segment, labels).kind === 'member')
+    .filter((segment) => inSegment(segment, party))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
@@ -114,8 +175,15 @@ export function isolationFalseIn(segments: readonly Segment[], labels: Labels): 
 
 const postureStrictness = { deny: 0, reject: 1, allow: 2 } as const;
 
-/** The strictest posture of the workload's segments (given by name, so that equals are settled); in none, denial. */
-export function postureVerdict(segments: readonly Segment[], direction: Direction): SideVerdict {
+/**
+ * The strictest posture of the subject's segments (given by name, so that equals are settled). In none it is open where its namespace
+ * has a document, else denied.
+ */
+export function postureVerdict(
+  segments: readonly Segment[],
+  direction: Direction,
+  namespace: string | null = null,
+): SideVerdict {
   let strictest: Segment | null = null;
   for (const segment of segments) {
     const stricter =
@@ -123,8 +191,10 @@ export function postureVerdict(segments: readonly Segment[], direction: Directio
       postureStrictness[segment.posture[direction]] < postureStrictness[strictest.posture[direction]];
     if (stricter) strictest = segment;
   }
-  if (strictest === null) return builtin('deny', 'no-segment');
-  return { action: strictest.posture[direction], reason: { kind: 'posture', segment: strictest.name } };
+  if (strictest !== null)
+    return { action: strictest.posture[direction], reason: { kind: 'posture', segment: strictest.name } };
+  if (namespace === null) return builtin('deny', 'no-segment');
+  return { action: 'allow', reason: { kind: 'namespace', namespace } };
 }
 
 const namePort = 53;

@@ -1,6 +1,9 @@
 import { parsePrefix } from '../select/prefix.ts';
+import { claimOf } from './claim.ts';
 import type {
   Document,
+  InvariantDocument,
+  NetworkPolicyDocument,
   PeerDocument,
   PeersDocument,
   PolicyDocument,
@@ -26,6 +29,15 @@ export function canonicalDocument(document: Document): Document {
         : document;
     case 'Policy':
       return canonicalPolicy(document);
+    case 'Invariant':
+      return canonicalInvariant(document);
+    case 'NetworkPolicy':
+      return canonicalNetworkPolicy(document);
+    case 'Namespace':
+    case 'ClusterNetworkPolicy':
+    case 'AdminNetworkPolicy':
+    case 'BaselineAdminNetworkPolicy':
+      return document;
   }
 }
 
@@ -36,16 +48,45 @@ function canonicalSegment(document: SegmentDocument): SegmentDocument {
 }
 
 function canonicalPolicy(document: PolicyDocument): PolicyDocument {
-  const { mode: _enforceIsTheOnlyMode, tier = defaultTier, timeZone, rules } = document.spec;
+  const { mode, tier = defaultTier, timeZone, rules } = document.spec;
   return {
     ...document,
     spec: {
       ...(tier === defaultTier ? {} : { tier }),
+      ...(mode === 'staged' ? { mode } : {}),
       ...(timeZone === undefined || timeZone === 'UTC' ? {} : { timeZone }),
       rules: rules.map(canonicalRule),
     },
   };
 }
+
+function canonicalInvariant(document: InvariantDocument): InvariantDocument {
+  const [claim, { from, to, ports }] = claimOf(document);
+  const ends = { from: peerList(from).map(canonicalPeer), to: peerList(to).map(canonicalPeer) };
+  return { ...document, spec: { [claim]: { ...ends, ...(ports === undefined ? {} : { ports }) } } };
+}
+
+/** Empty lists of peers and ports are left out, and what Kubernetes fills in is filled in. */
+function canonicalNetworkPolicy(document: NetworkPolicyDocument): NetworkPolicyDocument {
+  const { podSelector = {}, ingress = [], egress = [], policyTypes = [] } = document.spec;
+  const types = policyTypes.length > 0 ? [...new Set(policyTypes)].sort() : egress.length > 0 ? bothTypes : ingressOnly;
+  const ends = ({ from, to, ports }: RuleEnds) => ({
+    ...(from === undefined || from.length === 0 ? {} : { from }),
+    ...(to === undefined || to.length === 0 ? {} : { to }),
+    ...(ports === undefined || ports.length === 0
+      ? {}
+      : { ports: ports.map((port) => ({ ...port, protocol: port.protocol ?? ('TCP' as const) })) }),
+  });
+  return {
+    ...document,
+    spec: { podSelector, ingress: ingress.map(ends), egress: egress.map(ends), policyTypes: types },
+  };
+}
+
+type NetworkRules = NetworkPolicyDocument['spec'];
+type RuleEnds = NonNullable<NetworkRules['ingress']>[number] & NonNullable<NetworkRules['egress']>[number];
+const bothTypes = ['Egress', 'Ingress'] as const;
+const ingressOnly = ['Ingress'] as const;
 
 /** The tier of a policy that names none. */
 export const defaultTier = 'application';

@@ -14,12 +14,13 @@ import {
 export const documentLimits = {
   rulesMax: 10_000,
   portsMax: 1_000,
-  peersMax: 1_000,
+  peersMax: 10_000,
   networksMax: 10_000,
-  exceptMax: 1_000,
-  expressionsMax: 100,
-  valuesMax: 1_000,
+  exceptMax: 10_000,
+  expressionsMax: 1_000,
+  valuesMax: 10_000,
   bindMax: 1_000,
+  hostsMax: 10_000,
   whenCharactersMax: 4_096,
 } as const;
 
@@ -63,6 +64,7 @@ const expression = z
     }
   });
 
+/** Kubernetes' label selector. */
 export const selectorSchema = z.strictObject({
   matchLabels: labelsSchema.optional(),
   matchExpressions: z.array(expression).max(documentLimits.expressionsMax).optional(),
@@ -92,3 +94,36 @@ export function checkExceptions(
 }
 
 export const networkSchema = z.strictObject({ cidr: cidrSchema, except: exceptSchema }).superRefine(checkExceptions);
+
+const dnsLabel = '[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?';
+const dnsPattern = new RegExp(`^(\\*\\.)?${dnsLabel}(\\.${dnsLabel})*\\.?$`, 'i');
+const dnsCharactersMax = 254;
+
+export const dnsRule = 'a name such as api.example.com, or *.example.com for every name below it';
+
+/** A DNS name, or `*.` and one for all names below it. */
+export const dnsSchema = z.string().superRefine((name, context) => {
+  if (name.length > dnsCharactersMax || !dnsPattern.test(name)) refuse(context, `"${name}" is no DNS name`, dnsRule);
+});
+
+/** Kubernetes' rule for the names of ports (IANA service names). */
+const portNamePattern = /^(?=.*[a-z])(?!.*--)[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?$/;
+export const portNameRule = '1 to 15 of a-z 0-9 - with a letter among them and a letter or digit at both ends';
+export const portNameSchema = z.string().superRefine((name, context) => {
+  if (!portNamePattern.test(name)) refuse(context, `"${name}" is no name of a port`, portNameRule);
+});
+
+export const portNumberSchema = z.int().min(1).max(65_535);
+
+/** Refuses a map that has none or several of the fields of which exactly one says what it is. */
+export function checkOneOf(
+  value: Readonly<Record<string, unknown>>,
+  fields: readonly string[],
+  context: Context,
+  words: { readonly none: string; readonly several: string; readonly allowed?: string },
+): void {
+  const given = fields.filter((field) => value[field] !== undefined);
+  if (given.length === 1) return;
+  const reason = given.length === 0 ? words.none : `${words.several} ${given.join(' and ')}`;
+  refuse(context, reason, `exactly one of ${fields.join(', ')}${words.allowed ?? ''}`);
+}

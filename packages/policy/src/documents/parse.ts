@@ -1,8 +1,9 @@
 import type { Problem } from '../model.ts';
-import type { Document, DocumentKind } from './document.ts';
+import { type Document, documentKey } from './document.ts';
+import { coreVersion, keptForm, nativeForm } from './kubernetes-form.ts';
 import { nearestName } from './names.ts';
 import { type Fault, faultsOf, notYetReference, pathText } from './problems.ts';
-import { apiVersion, documentSchemas } from './schema.ts';
+import { apiVersion, documentSchemas, foreignApiVersions } from './schema.ts';
 
 /** Where a value was read: the file and, for a file with several documents, which of them (from 0). */
 export interface DocumentSource {
@@ -20,17 +21,17 @@ export const problemsMax = 100;
 /** No known field lies deeper. */
 const depthMax = 16;
 
-const notYetKinds: readonly string[] = ['Namespace', 'Wall', 'Response', 'Volume', 'View', 'Profile', 'Invariant'];
-const notYetApiVersions = ['networking.k8s.io/', 'policy.networking.k8s.io/'];
+const notYetKinds: readonly string[] = ['Wall', 'Response', 'Volume', 'View', 'Profile'];
 
 /** Checks one document by itself. The value is what a YAML or JSON reader gives; it is not kept when it is refused. */
-export function parseDocument(value: unknown, where: DocumentSource): ParsedDocument {
-  const faults = envelopeFaults(value);
-  if (faults.length > 0) return refused(faults, value, where);
-  const schema = documentSchemas[(value as { kind: DocumentKind }).kind];
+export function parseDocument(given: unknown, where: DocumentSource): ParsedDocument {
+  const faults = envelopeFaults(given);
+  if (faults.length > 0) return refused(faults, given, where);
+  const value = nativeForm(given as Record<string, unknown>);
+  const schema = documentSchemas[value.kind];
   const result = schema.safeParse(value);
-  const unseen = [...duplicateRuleNames(value), ...prototypeNames(value)];
-  if (result.success && unseen.length === 0) return { kind: 'ok', document: result.data };
+  const unseen = [...(value.kind === 'Policy' ? duplicateRuleNames(value) : []), ...prototypeNames(given)];
+  if (result.success && unseen.length === 0) return { kind: 'ok', document: keptForm(result.data) };
   const seen = result.success ? [] : faultsOf(result.error.issues, schema, value);
   const seenAt = new Set(seen.map(({ path }) => pathText(path)));
   return refused([...seen, ...unseen.filter(({ path }) => !seenAt.has(pathText(path)))], value, where);
@@ -42,28 +43,30 @@ function envelopeFaults(value: unknown): Fault[] {
     return [{ path: [], reason: 'is no document', allowed: 'a map with apiVersion, kind, metadata, spec' }];
   const kinds = Object.keys(documentSchemas);
   const { apiVersion: version, kind } = value;
-  if (typeof version === 'string' && notYetApiVersions.some((prefix) => version.startsWith(prefix))) {
-    return [
-      {
-        path: ['apiVersion'],
-        reason: `Kubernetes documents are not supported yet, ${notYetReference}`,
-        allowed: apiVersion,
-      },
-    ];
-  }
-  const faults: Fault[] = [];
-  if (version !== apiVersion)
-    faults.push({ path: ['apiVersion'], reason: unknownReason(version, [apiVersion]), allowed: apiVersion });
   if (typeof kind === 'string' && notYetKinds.includes(kind)) {
-    faults.push({
-      path: ['kind'],
-      reason: `documents of kind ${kind} are not supported yet, ${notYetReference}`,
-      allowed: kinds.join(', '),
-    });
-  } else if (typeof kind !== 'string' || !kinds.includes(kind)) {
-    faults.push({ path: ['kind'], reason: unknownReason(kind, kinds), allowed: kinds.join(', ') });
+    const reason = `documents of kind ${kind} are not supported yet, ${notYetReference}`;
+    return [{ path: ['kind'], reason, allowed: kinds.join(', ') }];
   }
-  return faults;
+  if (typeof kind !== 'string' || !kinds.includes(kind)) {
+    const known = typeof version === 'string' ? kinds.filter((name) => versionsOf(name).includes(version)) : kinds;
+    const allowed = known.length === 0 ? kinds : known;
+    const fault = { path: ['kind'], reason: unknownReason(kind, allowed), allowed: allowed.join(', ') };
+    return known.length === 0 ? [versionFault(version, allVersions), fault] : [fault];
+  }
+  const versions = versionsOf(kind);
+  return typeof version === 'string' && versions.includes(version) ? [] : [versionFault(version, versions)];
+}
+
+function versionsOf(kind: string): readonly string[] {
+  const foreign = foreignApiVersions[kind];
+  if (foreign !== undefined) return [foreign];
+  return kind === 'Namespace' ? [apiVersion, coreVersion] : [apiVersion];
+}
+
+const allVersions: readonly string[] = [...new Set(Object.keys(documentSchemas).flatMap(versionsOf))];
+
+function versionFault(version: unknown, allowed: readonly string[]): Fault {
+  return { path: ['apiVersion'], reason: unknownReason(version, allowed), allowed: allowed.join(', ') };
 }
 
 function unknownReason(found: unknown, known: readonly string[]): string {
@@ -133,9 +136,13 @@ function refused(faults: readonly Fault[], value: unknown, where: DocumentSource
 /** `Kind/name` where the value has them, else which document of the file it is. */
 function documentPlace(value: unknown, where: DocumentSource): { document?: string } {
   const metadata = isRecord(value) ? value['metadata'] : undefined;
-  const name = isRecord(metadata) ? metadata['name'] : undefined;
+  const { name, namespace } = isRecord(metadata) ? metadata : {};
   const kind = isRecord(value) ? value['kind'] : undefined;
-  if (typeof kind === 'string' && typeof name === 'string') return { document: `${kind}/${name}` };
+  if (typeof kind === 'string' && typeof name === 'string') {
+    return {
+      document: documentKey({ kind, metadata: { name, ...(typeof namespace === 'string' ? { namespace } : {}) } }),
+    };
+  }
   return where.index === undefined ? {} : { document: `document ${where.index + 1}` };
 }
 

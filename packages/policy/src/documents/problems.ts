@@ -2,11 +2,9 @@ import type { z } from 'zod';
 import { nearestName } from './names.ts';
 
 /** What is part of the design and not built yet is named as such, so that nobody takes it for a typing error of theirs. */
-const notYetFields: ReadonlyMap<string, string> = new Map([
-  ['dns', 'peers by DNS name are'],
-  ['fqdn', 'peers by DNS name are'],
-  ['sessions', 'kept sessions are'],
-]);
+const notYetFields: ReadonlyMap<string, string> = new Map([['sessions', 'kept sessions are']]);
+/** What other tools call a field. */
+const otherNames: ReadonlyMap<string, string> = new Map([['fqdn', 'dns']]);
 export const notYetReference = 'see docs/policy.md, "Not yet"';
 
 export interface Fault {
@@ -30,8 +28,8 @@ function issueFaults(issue: Issue, schema: z.core.$ZodType, value: unknown, base
       return issue.keys.map((key) => unknownField([...path, key], key, known));
     }
     case 'invalid_union': {
-      // The one union in the documents is "a peer or a list of peers": the value's own form says which was meant.
-      const branch = issue.errors[Array.isArray(valueAt(value, path)) ? 1 : 0] ?? [];
+      // "A peer or a list of peers", "a number or a name": the value's own form says which was meant.
+      const branch = issue.errors.find((issues) => !issues.some(isAnotherForm)) ?? issue.errors[0] ?? [];
       return branch.flatMap((inner) => issueFaults(inner, schema, value, path));
     }
     case 'invalid_type':
@@ -51,23 +49,25 @@ function issueFaults(issue: Issue, schema: z.core.$ZodType, value: unknown, base
   }
 }
 
+/** The value is no such thing at all, wherever the fault lies within it otherwise. */
+function isAnotherForm(issue: Issue): boolean {
+  return issue.code === 'invalid_type' && issue.path.length === 0;
+}
+
 function unknownField(path: readonly PropertyKey[], key: string, known: readonly string[]): Fault {
   const notYet = notYetFields.get(key);
   if (notYet !== undefined)
     return { path, reason: `${notYet} not supported yet, ${notYetReference}`, allowed: known.join(', ') };
-  const nearest = nearestName(key, known);
+  const other = otherNames.get(key);
+  const nearest = other !== undefined && known.includes(other) ? other : nearestName(key, known);
   const hint = nearest === null ? '' : `; did you mean "${nearest}"?`;
   return { path, reason: `unknown field "${key}"${hint}`, allowed: known.join(', ') };
 }
 
 function typeFault(path: readonly PropertyKey[], expected: string, found: unknown): Fault {
   const last = path.at(-1);
-  if ((last === 'port' || last === 'endPort') && typeof found === 'string') {
-    return {
-      path,
-      reason: `named ports are not supported yet, ${notYetReference}`,
-      allowed: 'a number from 1 to 65535',
-    };
+  if (last === 'port' && typeof found === 'string') {
+    return { path, reason: 'is a text', allowed: `a number from 1 to 65535; a named port is written name: ${found}` };
   }
   const wanted = typeWords.get(expected) ?? expected;
   if (found === undefined) return { path, reason: 'is missing', allowed: wanted };
@@ -76,9 +76,6 @@ function typeFault(path: readonly PropertyKey[], expected: string, found: unknow
 
 function valueFault(path: readonly PropertyKey[], values: readonly unknown[], found: unknown): Fault {
   const allowed = values.map(String).join(', ');
-  if (path.at(-1) === 'mode' && found === 'staged') {
-    return { path, reason: `staged policies are not supported yet, ${notYetReference}`, allowed };
-  }
   if (found === undefined) return { path, reason: 'is missing', allowed };
   const nearest = typeof found === 'string' ? nearestName(found, values.map(String)) : null;
   const hint = nearest === null ? '' : `; did you mean "${nearest}"?`;

@@ -1,15 +1,19 @@
 import { z } from 'zod';
 import {
   checkExceptions,
+  checkOneOf,
   cidrSchema,
+  dnsSchema,
   documentLimits,
   exceptSchema,
   nameSchema,
+  portNameSchema,
+  portNumberSchema,
   refuse,
   selectorSchema,
 } from './field-schema.ts';
 
-const peerKinds = ['segment', 'selector', 'cidr', 'host', 'any'] as const;
+const peerKinds = ['segment', 'selector', 'cidr', 'dns', 'host', 'any'] as const;
 
 const peer = z
   .strictObject({
@@ -17,36 +21,48 @@ const peer = z
     selector: selectorSchema.optional(),
     cidr: cidrSchema.optional(),
     except: exceptSchema,
+    dns: dnsSchema.optional(),
     host: z.literal(true).optional(),
     any: z.literal(true).optional(),
   })
   .superRefine((value, context) => {
-    const given = peerKinds.filter((kind) => value[kind] !== undefined);
-    if (given.length !== 1) {
-      const found = given.length === 0 ? 'the peer names nobody' : `the peer names ${given.join(' and ')}`;
-      refuse(context, found, `exactly one of ${peerKinds.join(', ')}; several peers are a list`);
-    }
+    checkOneOf(value, peerKinds, context, {
+      none: 'the peer names nobody',
+      several: 'the peer names',
+      allowed: '; several peers are a list',
+    });
     if (value.except !== undefined && value.cidr === undefined) {
       refuse(context, 'except belongs to a cidr', 'a cidr beside it', ['except']);
     }
     checkExceptions(value, context);
   });
 
-const peers = z.union([peer, z.array(peer).min(1).max(documentLimits.peersMax)]);
+/** One end of a rule: a peer, or several in a list. */
+export const peersSchema = z.union([peer, z.array(peer).min(1).max(documentLimits.peersMax)]);
 
-const portNumber = z.int().min(1).max(65_535);
+/** An end that connections come from. Names are learnt by who asks for them, so nobody is known by name as a source. */
+export const sourcePeersSchema = peersSchema.superRefine((peers, context) => {
+  for (const [index, { dns }] of (Array.isArray(peers) ? peers : [peers]).entries()) {
+    if (dns === undefined) continue;
+    const path = Array.isArray(peers) ? [index, 'dns'] : ['dns'];
+    refuse(context, 'a DNS name is only known of where connections go', 'dns in to', path);
+  }
+});
+
 const port = z
   .strictObject({
     protocol: z.enum(['tcp', 'udp', 'icmp', 'icmpv6', 'sctp', 'any']),
-    port: portNumber.optional(),
-    endPort: portNumber.optional(),
+    port: portNumberSchema.optional(),
+    endPort: portNumberSchema.optional(),
+    /** A named port of the workload that the connection goes to. */
+    name: portNameSchema.optional(),
     type: z.int().min(0).max(255).optional(),
     code: z.int().min(0).max(255).optional(),
   })
   .superRefine((value, context) => {
     const hasPorts = value.protocol === 'tcp' || value.protocol === 'udp' || value.protocol === 'sctp';
     const hasTypes = value.protocol === 'icmp' || value.protocol === 'icmpv6';
-    for (const field of ['port', 'endPort'] as const) {
+    for (const field of ['port', 'endPort', 'name'] as const) {
       if (value[field] !== undefined && !hasPorts) {
         refuse(context, `${value.protocol} has no ports`, `${field} with tcp, udp or sctp`, [field]);
       }
@@ -55,6 +71,9 @@ const port = z
       if (value[field] !== undefined && !hasTypes) {
         refuse(context, `${value.protocol} has no ${field}`, `${field} with icmp or icmpv6`, [field]);
       }
+    }
+    if (value.name !== undefined && value.port !== undefined) {
+      refuse(context, 'a port has a number or a name', 'port or name', ['name']);
     }
     if (value.endPort !== undefined && value.port === undefined) {
       refuse(context, 'endPort needs a port to start from', 'port', ['endPort']);
@@ -70,6 +89,8 @@ const port = z
     if (value.code !== undefined && value.type === undefined) refuse(context, 'code needs a type', 'type', ['code']);
   });
 
+export const portsSchema = z.array(port).min(1).max(documentLimits.portsMax);
+
 const verdict = z.enum(['allow', 'deny', 'reject']);
 export const durationPattern = /^([1-9][0-9]{0,5})(s|m|h)$/;
 /** Fields of a rule that only a question has. */
@@ -79,9 +100,9 @@ export const ruleSchema = z
   .strictObject({
     name: nameSchema,
     action: z.enum(['allow', 'deny', 'reject', 'ask', 'pass']),
-    from: peers.optional(),
-    to: peers.optional(),
-    ports: z.array(port).min(1).max(documentLimits.portsMax).optional(),
+    from: sourcePeersSchema.optional(),
+    to: peersSchema.optional(),
+    ports: portsSchema.optional(),
     applies: z.enum(['egress', 'ingress']).optional(),
     when: z.string().min(1).max(documentLimits.whenCharactersMax).optional(),
     otherwise: verdict.optional(),

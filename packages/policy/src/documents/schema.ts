@@ -1,6 +1,22 @@
 import { z } from 'zod';
-import { documentLimits, labelsSchema, nameSchema, networkSchema, refuse, selectorSchema } from './field-schema.ts';
-import { ruleSchema } from './rule-schema.ts';
+import {
+  adminNetworkPolicySchema,
+  adminApiVersion,
+  baselineAdminNetworkPolicySchema,
+  clusterNetworkPolicySchema,
+  clusterApiVersion,
+} from './admin-schema.ts';
+import {
+  checkOneOf,
+  documentLimits,
+  labelsSchema,
+  nameSchema,
+  networkSchema,
+  refuse,
+  selectorSchema,
+} from './field-schema.ts';
+import { networkPolicyApiVersion, networkPolicySchema } from './network-policy-schema.ts';
+import { peersSchema, portsSchema, ruleSchema, sourcePeersSchema } from './rule-schema.ts';
 
 export const apiVersion = 'bulkhead.dev/v1';
 
@@ -16,6 +32,18 @@ export const segmentSpec = z
   .strictObject({
     selector: selectorSchema.optional(),
     networks: z.array(networkSchema).min(1).max(documentLimits.networksMax).optional(),
+    /** Machines themselves, which are then judged as workloads are. */
+    hosts: z
+      .strictObject({
+        names: z.array(z.string().min(1).max(253)).min(1).max(documentLimits.hostsMax).optional(),
+        all: z.literal(true).optional(),
+      })
+      .superRefine((hosts, context) => {
+        checkOneOf(hosts, ['names', 'all'], context, { none: 'hosts names nobody', several: 'hosts has' });
+      })
+      .optional(),
+    /** `false` lets documents cut its hosts off from SSH and the manager. */
+    lockOutGuard: z.boolean().optional(),
     bind: z
       .strictObject({
         images: z
@@ -40,8 +68,11 @@ export const segmentSpec = z
     dataset: nameSchema.optional(),
   })
   .superRefine((spec, context) => {
-    if (spec.selector === undefined && spec.networks === undefined) {
-      refuse(context, 'the segment selects nothing', 'a selector, networks, or both');
+    if (spec.selector === undefined && spec.networks === undefined && spec.hosts === undefined) {
+      refuse(context, 'the segment selects nothing', 'a selector, networks, hosts, or several of them');
+    }
+    if (spec.lockOutGuard !== undefined && spec.hosts === undefined) {
+      refuse(context, 'lockOutGuard is about hosts, and there are none', 'hosts beside it', ['lockOutGuard']);
     }
     if (spec.bind !== undefined && spec.selector === undefined) {
       refuse(context, 'bind narrows a selector, and there is none', 'a selector beside it', ['bind']);
@@ -59,7 +90,8 @@ export const tierSpec = z.strictObject({
 
 export const policySpec = z.strictObject({
   tier: nameSchema.optional(),
-  mode: z.enum(['enforce']).optional(),
+  /** `staged`: judged and told of, never enforced. */
+  mode: z.enum(['enforce', 'staged']).optional(),
   timeZone: z
     .string()
     .max(64)
@@ -70,6 +102,22 @@ export const policySpec = z.strictObject({
     .optional(),
   rules: z.array(ruleSchema).max(documentLimits.rulesMax),
 });
+
+const claim = z.strictObject({ from: sourcePeersSchema, to: peersSchema, ports: portsSchema.optional() });
+const claims = ['never', 'always', 'neverReaches'] as const;
+
+export const invariantSpec = z
+  .strictObject({
+    /** No connection of these is permitted, nor asked about. */
+    never: claim.optional(),
+    /** Every connection of these is permitted without a question. */
+    always: claim.optional(),
+    /** Nor over any path of permitted connections. */
+    neverReaches: claim.optional(),
+  })
+  .superRefine((spec, context) => {
+    checkOneOf(spec, claims, context, { none: 'the invariant claims nothing', several: 'the invariant claims' });
+  });
 
 function isTimeZone(zone: string): boolean {
   try {
@@ -86,9 +134,30 @@ function documentOf<Kind extends string, Spec extends z.ZodType>(kind: Kind, spe
   return z.strictObject({ apiVersion: z.literal(apiVersion), kind: z.literal(kind), metadata, spec });
 }
 
+/** What a Kubernetes namespace is labelled with. Kubernetes' own Namespace documents become these. */
+const namespaceSchema = z.strictObject({
+  apiVersion: z.literal(apiVersion),
+  kind: z.literal('Namespace'),
+  metadata: z.strictObject({ name: nameSchema, labels: labelsSchema.optional() }),
+});
+
 /** Each kind of document that is understood, by its name. */
 export const documentSchemas = {
   Segment: documentOf('Segment', segmentSpec),
   Tier: documentOf('Tier', tierSpec),
   Policy: documentOf('Policy', policySpec),
+  Namespace: namespaceSchema,
+  Invariant: documentOf('Invariant', invariantSpec),
+  NetworkPolicy: networkPolicySchema,
+  ClusterNetworkPolicy: clusterNetworkPolicySchema,
+  AdminNetworkPolicy: adminNetworkPolicySchema,
+  BaselineAdminNetworkPolicy: baselineAdminNetworkPolicySchema,
 } as const;
+
+/** The versions under which documents of the other kinds come; ours alone have `apiVersion`. */
+export const foreignApiVersions: Readonly<Record<string, string>> = {
+  NetworkPolicy: networkPolicyApiVersion,
+  ClusterNetworkPolicy: clusterApiVersion,
+  AdminNetworkPolicy: adminApiVersion,
+  BaselineAdminNetworkPolicy: adminApiVersion,
+};

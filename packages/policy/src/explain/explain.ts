@@ -1,9 +1,11 @@
-import { decide, isolationFalseIn, peersMatch, segmentsOf } from '../decide/decide.ts';
+import { decide, isolationFalseIn, labelsOf, peersMatch, segmentsOfParty } from '../decide/decide.ts';
 import type { RuleAction } from '../documents/document.ts';
 import type { Direction, Flow, Party, Reason, SideVerdict, Verdict } from '../model.ts';
-import { type PolicySet, rulesInOrder } from '../resolve/policy-set.ts';
+import type { PolicySet } from '../resolve/policy-set.ts';
+import { portsMatch } from '../resolve/ports.ts';
 import type { Tier } from '../resolve/precedence.ts';
-import { portsMatch, type ResolvedRule } from '../resolve/rule.ts';
+import type { ResolvedRule } from '../resolve/rule.ts';
+import { rulesInOrder } from '../resolve/rules-in-order.ts';
 import { membershipOf, type PostureAction } from '../resolve/segment.ts';
 
 /** What became of a rule that has, or nearly has, something to say about one side of a flow. */
@@ -77,8 +79,8 @@ export function explain(set: PolicySet, flow: Flow): Explanation {
 
 function explainSide(set: PolicySet, direction: Direction, flow: Flow, verdict: SideVerdict): SideExplanation {
   const [subject, peer] = direction === 'egress' ? [flow.source, flow.destination] : [flow.destination, flow.source];
-  const labels = subject.kind === 'workload' ? subject.labels : {};
-  const members = subject.kind === 'workload' ? segmentsOf(set, labels) : [];
+  const labels = labelsOf(subject);
+  const members = segmentsOfParty(set, subject);
   const unproven = [...set.segments.values()].flatMap((segment) => {
     const membership = subject.kind === 'workload' ? membershipOf(segment, labels) : null;
     return membership?.kind === 'unproven' ? [{ segment: segment.name, why: membership.why }] : [];
@@ -161,7 +163,7 @@ function onlyMiss(
   const [own, far] = direction === 'egress' ? [rule.from, rule.to] : [rule.to, rule.from];
   const misses: Miss[] = [];
   if (!rule[direction]) misses.push('other-side');
-  if (!portsMatch(rule.ports, flow.protocol, flow.port)) misses.push('port-differs');
+  if (!portsMatch(rule, flow, flow.destination)) misses.push('port-differs');
   if (misses.length < 2 && !peersMatch(set, own, subject)) misses.push('subject-differs');
   if (misses.length < 2 && !peersMatch(set, far, peer)) misses.push('peer-differs');
   return misses.length > 1 ? null : (misses[0] ?? 'none');

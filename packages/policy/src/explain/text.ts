@@ -33,15 +33,19 @@ function meaning({ verdict, isolationDemandedBy }: SideExplanation): string {
 function reasonMeaning(reason: Reason, isolationDemandedBy: string | null): string | null {
   if (reason.kind === 'rule') return null;
   if (reason.kind === 'posture') return `no rule decides, so the posture of segment ${reason.segment} does`;
+  if (reason.kind === 'namespace')
+    return `no rule decides, and the namespace ${reason.namespace} is open to what no policy selects`;
   switch (reason.name) {
     case 'no-segment':
       return 'no rule decides and it is in no segment';
     case 'resolver':
       return 'names may be asked of the host';
     case 'not-a-subject':
-      return 'only workloads have rules';
+      return 'only workloads have rules, and hosts that a segment names';
     case 'unknown':
       return 'the labels of one side are not known yet';
+    case 'lock-out-guard':
+      return 'it keeps the host within reach, before all rules';
     case 'isolation':
       return `its measured isolation is less than segment ${isolationDemandedBy ?? 'unknown'} demands`;
   }

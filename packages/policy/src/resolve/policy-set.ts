@@ -1,24 +1,23 @@
-import { defaultTier, peerList } from '../documents/canonical.ts';
 import {
   type Document,
   documentKey,
   type DocumentKind,
-  type PolicyDocument,
-  type SegmentDocument,
-  type TierDocument,
+  documentName,
+  type DocumentOf,
+  isRuleKind,
+  policyReference,
+  type RulesDocument,
 } from '../documents/document.ts';
-import { nearestName } from '../documents/names.ts';
-import type { Problem } from '../model.ts';
-import { builtinTiers, compareInTier, type Tier } from './precedence.ts';
-import { type ResolvedRule, rulesOf } from './rule.ts';
+import { isStaged } from '../documents/kubernetes-form.ts';
+import type { Labels, Problem } from '../model.ts';
+import { type Invariant, invariantOf } from './invariant.ts';
+import { labelsOfNamespace, type Namespaces } from './namespace.ts';
+import { builtinTiers, type Tier } from './precedence.ts';
+import { checkConditions, checkNames, checkReferences, checkTiers, type Refuse } from './references.ts';
 import { type Segment, segmentOf } from './segment.ts';
 
-/** The documents of a set, by kind and name. */
-export interface DocumentsByKind {
-  readonly Segment: ReadonlyMap<string, SegmentDocument>;
-  readonly Tier: ReadonlyMap<string, TierDocument>;
-  readonly Policy: ReadonlyMap<string, PolicyDocument>;
-}
+/** The documents of a set, by kind and name (see `documentName`). */
+export type DocumentsByKind = { readonly [Kind in DocumentKind]: ReadonlyMap<string, DocumentOf<Kind>> };
 
 /** Everything that documents say, resolved against each other. Immutable; `changePolicySet` gives the next one. */
 export interface PolicySet {
@@ -26,15 +25,24 @@ export interface PolicySet {
   readonly segments: ReadonlyMap<string, Segment>;
   /** Built-in ones included, in the order in which they are judged. */
   readonly tiers: readonly Tier[];
+  readonly namespaces: Namespaces;
+  readonly invariants: ReadonlyMap<string, Invariant>;
+  /** References of the policies that are staged. */
+  readonly staged: ReadonlySet<string>;
+  /** Whether the staged policies count as the others do; see `stagedPolicySet`. */
+  readonly enforcesStaged: boolean;
   readonly lineage: Lineage;
 }
 
-/** Which set this one was made from and which policies differ, so that whoever has that one need not compare all of them. */
+/** Which set this one was made from and what differs, so that whoever has that one need not compare all of them. */
 export interface Lineage {
   /** Stands for the set itself; an object of its own, so that no set keeps its ancestors alive. */
   readonly self: object;
   readonly parent: object | null;
+  /** References of documents with rules (see `policyReference`) that came, went or changed. */
   readonly policies: readonly string[];
+  /** Namespaces whose documents did. */
+  readonly namespaces: readonly string[];
 }
 
 /** What is wrong with the text of a `when`. */
@@ -61,10 +69,24 @@ export type PolicySetResult =
   | { readonly kind: 'refused'; readonly problems: readonly Problem[] };
 
 export const emptyPolicySet: PolicySet = {
-  documents: { Segment: new Map(), Tier: new Map(), Policy: new Map() },
+  documents: {
+    Segment: new Map(),
+    Tier: new Map(),
+    Policy: new Map(),
+    Namespace: new Map(),
+    Invariant: new Map(),
+    NetworkPolicy: new Map(),
+    ClusterNetworkPolicy: new Map(),
+    AdminNetworkPolicy: new Map(),
+    BaselineAdminNetworkPolicy: new Map(),
+  },
   segments: new Map(),
   tiers: builtinTiers,
-  lineage: { self: {}, parent: null, policies: [] },
+  namespaces: new Map(),
+  invariants: new Map(),
+  staged: new Set(),
+  enforcesStaged: false,
+  lineage: { self: {}, parent: null, policies: [], namespaces: [] },
 };
 
 /** Most problems that a set of documents is refused with; whoever has more mends these first. */
@@ -90,81 +112,18 @@ export function changePolicySet(
   checkNames(change.set ?? [], refuse);
   const after = changedSet(before, change);
   checkTiers(after, refuse);
-  // References of policies that did not change stay good unless something that they may refer to went away.
-  const policies = somethingWentAway(before, after) ? after.documents.Policy.keys() : after.lineage.policies;
-  for (const name of policies) {
-    const document = after.documents.Policy.get(name);
-    if (document === undefined) continue;
+  for (const document of documentsToCheck(before, after, change.set ?? [])) {
     checkReferences(document, after, refuse);
-    if (before.documents.Policy.get(name) !== document) checkConditions(document, options.checkCondition, refuse);
+    if (document.kind === 'Policy' && before.documents.Policy.get(document.metadata.name) !== document)
+      checkConditions(document, options.checkCondition, refuse);
   }
   return problems.length > 0 ? { kind: 'refused', problems } : { kind: 'ok', policySet: after };
 }
 
-type Refuse = (document: Document, path: string, reason: string, allowed: string) => void;
-
-function checkNames(documents: readonly Document[], refuse: Refuse): void {
-  const given = new Set<string>();
-  for (const document of documents) {
-    const key = documentKey(document);
-    if (given.has(key)) refuse(document, 'metadata.name', `there is another ${key}`, 'a name once per kind');
-    given.add(key);
-  }
-}
-
-function changedSet(before: PolicySet, { set = [], removed = [] }: PolicySetChange): PolicySet {
-  const documents = {
-    Segment: changedMap(before.documents.Segment, 'Segment', set, removed),
-    Tier: changedMap(before.documents.Tier, 'Tier', set, removed),
-    Policy: changedMap(before.documents.Policy, 'Policy', set, removed),
-  };
-  const segmentsSame = documents.Segment === before.documents.Segment;
-  const segments = segmentsSame
-    ? before.segments
-    : new Map([...documents.Segment].map(([name, document]) => [name, segmentOf(document)]));
-  const tiers = new Map(builtinTiers.map((tier) => [tier.name, tier]));
-  for (const [name, { spec }] of documents.Tier) {
-    tiers.set(name, { name, position: spec.position, order: spec.order ?? 'severity' });
-  }
-  const inOrder = [...tiers.values()].sort((a, b) => a.position - b.position);
-  const touched = [
-    ...set.filter(({ kind }) => kind === 'Policy').map(({ metadata }) => metadata.name),
-    ...removed.filter(({ kind }) => kind === 'Policy').map(({ name }) => name),
-  ];
-  const lineage = { self: {}, parent: before.lineage.self, policies: [...new Set(touched)] };
-  return { documents, segments, tiers: inOrder, lineage };
-}
-
-/** The same map where nothing of its kind changes. What is both removed and set is set. */
-function changedMap<Kind extends DocumentKind>(
-  before: DocumentsByKind[Kind],
-  kind: Kind,
-  set: readonly Document[],
-  removed: readonly { readonly kind: string; readonly name: string }[],
-): DocumentsByKind[Kind] {
-  const gone = removed.filter((document) => document.kind === kind);
-  const given = set.filter((document) => document.kind === kind);
-  if (gone.length === 0 && given.length === 0) return before;
-  const after = new Map<string, Document>(before);
-  for (const { name } of gone) after.delete(name);
-  for (const document of given) after.set(document.metadata.name, document);
-  return after as ReadonlyMap<string, Document> as DocumentsByKind[Kind];
-}
-
-function checkTiers(set: PolicySet, refuse: Refuse): void {
-  for (const document of set.documents.Tier.values()) {
-    const other = set.tiers.find(
-      (tier) => tier.position === document.spec.position && tier.name !== document.metadata.name,
-    );
-    if (other === undefined) continue;
-    const taken = set.tiers.map(({ name, position }) => `${name} ${position}`).join(', ');
-    refuse(
-      document,
-      'spec.position',
-      `the position ${other.position} is that of tier ${other.name}`,
-      `a position of its own; taken: ${taken}`,
-    );
-  }
+/** References of documents that did not change stay good unless something that they may refer to went away. */
+function documentsToCheck(before: PolicySet, after: PolicySet, set: readonly Document[]): Iterable<Document> {
+  if (!somethingWentAway(before, after)) return set;
+  return [...after.documents.Policy.values(), ...after.documents.Invariant.values()];
 }
 
 function somethingWentAway(before: PolicySet, after: PolicySet): boolean {
@@ -173,77 +132,105 @@ function somethingWentAway(before: PolicySet, after: PolicySet): boolean {
   return segments || before.tiers.some(({ name }) => !after.tiers.some((tier) => tier.name === name));
 }
 
-function checkReferences(document: PolicyDocument, set: PolicySet, refuse: Refuse): void {
-  const tier = document.spec.tier ?? defaultTier;
-  if (!set.tiers.some(({ name }) => name === tier)) {
-    refuse(
-      document,
-      'spec.tier',
-      ...unknownName(
-        'tier',
-        tier,
-        set.tiers.map(({ name }) => name),
-      ),
-    );
-  }
-  for (const [index, rule] of document.spec.rules.entries()) {
-    for (const end of ['from', 'to'] as const) {
-      const peers = rule[end];
-      if (peers === undefined) continue;
-      for (const [position, { segment }] of peerList(peers).entries()) {
-        if (segment === undefined || set.segments.has(segment)) continue;
-        const at = Array.isArray(peers) ? `[${position}]` : '';
-        refuse(
-          document,
-          `spec.rules[${index}].${end}${at}.segment`,
-          ...unknownName('segment', segment, set.segments.keys()),
-        );
-      }
-    }
-  }
+function changedSet(before: PolicySet, { set = [], removed = [] }: PolicySetChange): PolicySet {
+  const documents = changedDocuments(before.documents, set, removed);
+  const same = (kind: DocumentKind): boolean => documents[kind] === before.documents[kind];
+  const { policies, staged } = changedRules(before, set, removed);
+  return {
+    documents,
+    segments: same('Segment') ? before.segments : resolvedMap(documents.Segment, segmentOf),
+    tiers: same('Tier') ? before.tiers : tiersOf(documents),
+    namespaces: same('Namespace') ? before.namespaces : changedNamespaces(before.namespaces, set, removed),
+    invariants: same('Invariant') ? before.invariants : resolvedMap(documents.Invariant, invariantOf),
+    staged,
+    enforcesStaged: before.enforcesStaged,
+    lineage: {
+      self: {},
+      parent: before.lineage.self,
+      policies,
+      namespaces: namesOf('Namespace', set, removed),
+    },
+  };
 }
 
-const namesListedMax = 20;
+type Removed = NonNullable<PolicySetChange['removed']>;
 
-function unknownName(what: string, name: string, known: Iterable<string>): [reason: string, allowed: string] {
-  const names = [...known].sort();
-  const nearest = nearestName(name, names);
-  const listed = names.slice(0, namesListedMax).join(', ') + (names.length > namesListedMax ? ', …' : '');
-  const hint = nearest === null ? '' : `; did you mean "${nearest}"?`;
-  return [`there is no ${what} "${name}"${hint}`, listed === '' ? `no ${what} is defined` : listed];
+function changedDocuments(before: DocumentsByKind, set: readonly Document[], removed: Removed): DocumentsByKind {
+  const after: Partial<Record<DocumentKind, ReadonlyMap<string, Document>>> = {};
+  for (const kind of Object.keys(before) as DocumentKind[]) after[kind] = changedMap(before[kind], kind, set, removed);
+  return after as DocumentsByKind;
 }
 
-function checkConditions(document: PolicyDocument, check: PolicySetOptions['checkCondition'], refuse: Refuse): void {
-  for (const [index, { when }] of document.spec.rules.entries()) {
-    const fault = when === undefined ? null : check(when);
-    if (fault !== null)
-      refuse(document, `spec.rules[${index}].when`, fault.reason, fault.allowed ?? 'a CEL expression of type bool');
-  }
+/** The same map where nothing of its kind changes. What is both removed and set is set. */
+function changedMap(
+  before: ReadonlyMap<string, Document>,
+  kind: DocumentKind,
+  set: readonly Document[],
+  removed: Removed,
+): ReadonlyMap<string, Document> {
+  const gone = removed.filter((document) => document.kind === kind);
+  const given = set.filter((document) => document.kind === kind);
+  if (gone.length === 0 && given.length === 0) return before;
+  const after = new Map(before);
+  for (const { name } of gone) after.delete(name);
+  for (const document of given) after.set(documentName(document), document);
+  return after;
 }
 
-/** The names of the policies that came, went or changed. */
-export function* changedPolicies(before: PolicySet, after: PolicySet): Generator<string> {
-  if (after.lineage.parent === before.lineage.self) {
-    yield* after.lineage.policies;
-    return;
-  }
-  const [old, now] = [before.documents.Policy, after.documents.Policy];
-  for (const name of old.keys()) if (!now.has(name)) yield name;
-  for (const [name, document] of now) if (old.get(name) !== document) yield name;
+function resolvedMap<From, To>(documents: ReadonlyMap<string, From>, resolve: (document: From) => To): Map<string, To> {
+  return new Map(Array.from(documents, ([name, document]) => [name, resolve(document)]));
 }
 
-const orderedRules = new WeakMap<PolicySet, readonly (readonly [Tier, readonly ResolvedRule[]])[]>();
+function tiersOf(documents: DocumentsByKind): readonly Tier[] {
+  const tiers = new Map(builtinTiers.map((tier) => [tier.name, tier]));
+  for (const [name, { spec }] of documents.Tier)
+    tiers.set(name, { name, position: spec.position, order: spec.order ?? 'severity' });
+  return [...tiers.values()].sort((a, b) => a.position - b.position);
+}
 
-/** The tiers with their rules, both in the order in which they are judged. Computed at the first call for a set. */
-export function rulesInOrder(set: PolicySet): readonly (readonly [Tier, readonly ResolvedRule[]])[] {
-  let ordered = orderedRules.get(set);
-  if (ordered === undefined) {
-    const byTier = Map.groupBy([...set.documents.Policy.values()].flatMap(rulesOf), ({ tier }) => tier);
-    ordered = set.tiers.map((tier) => {
-      const rules = [...(byTier.get(tier.name) ?? [])].sort((a, b) => compareInTier(tier.order, a, b));
-      return [tier, rules] as const;
-    });
-    orderedRules.set(set, ordered);
+function changedNamespaces(before: Namespaces, set: readonly Document[], removed: Removed): Namespaces {
+  const after = new Map<string, Labels>(before);
+  for (const { kind, name } of removed) if (kind === 'Namespace') after.delete(name);
+  for (const document of set)
+    if (document.kind === 'Namespace') after.set(document.metadata.name, labelsOfNamespace(document));
+  return after;
+}
+
+/** Which documents with rules are touched, and the staged ones afterwards. */
+function changedRules(
+  before: PolicySet,
+  set: readonly Document[],
+  removed: Removed,
+): { policies: readonly string[]; staged: ReadonlySet<string> } {
+  const given = new Map(set.filter(isRulesDocument).map((document) => [policyReference(document), document]));
+  const gone = removed.filter(({ kind }) => isRuleKind(kind)).map(referenceOf);
+  const staged = new Set(before.staged);
+  for (const reference of gone) staged.delete(reference);
+  for (const [reference, document] of given) {
+    if (isStaged(document)) staged.add(reference);
+    else staged.delete(reference);
   }
-  return ordered;
+  return { policies: [...new Set([...gone, ...given.keys()])], staged };
+}
+
+function isRulesDocument(document: Document): document is RulesDocument {
+  return isRuleKind(document.kind);
+}
+
+function referenceOf({ kind, name }: { readonly kind: string; readonly name: string }): string {
+  return kind === 'Policy' ? name : `${kind}:${name}`;
+}
+
+function namesOf(kind: DocumentKind, set: readonly Document[], removed: Removed): readonly string[] {
+  const given = set.filter((document) => document.kind === kind).map(documentName);
+  const gone = removed.filter((document) => document.kind === kind).map(({ name }) => name);
+  return [...new Set([...gone, ...given])];
+}
+
+/** The document with rules that a reason's `policy` names. */
+export function policyDocument(set: PolicySet, reference: string): RulesDocument | undefined {
+  const colon = reference.indexOf(':');
+  if (colon < 0) return set.documents.Policy.get(reference);
+  const kind = reference.slice(0, colon);
+  return isRuleKind(kind) ? set.documents[kind].get(reference.slice(colon + 1)) : undefined;
 }

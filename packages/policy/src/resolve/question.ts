@@ -1,5 +1,5 @@
 import { durationPattern } from '../documents/rule-schema.ts';
-import type { PolicySet } from './policy-set.ts';
+import { policyDocument, type PolicySet } from './policy-set.ts';
 import { type ResolvedRule, rulesOf } from './rule.ts';
 import type { PostureAction } from './segment.ts';
 
@@ -25,12 +25,12 @@ export interface QuestionTerms {
 const timeoutMsDefault = 2_000;
 const secondsPerUnit: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600 };
 
-/** The rule that a verdict's reason names, null where the set has none. */
+/** The rule that a verdict's reason names, staged ones included; null where the set has none. */
 export function findRule(
   set: PolicySet,
   reference: { readonly tier: string; readonly policy: string; readonly rule: string },
 ): ResolvedRule | null {
-  const document = set.documents.Policy.get(reference.policy);
+  const document = policyDocument(set, reference.policy);
   if (document === undefined) return null;
   return rulesOf(document).find(({ tier, name }) => tier === reference.tier && name === reference.rule) ?? null;
 }
@@ -41,7 +41,7 @@ export function questionTerms(
   reference: { readonly tier: string; readonly policy: string; readonly rule: string },
 ): QuestionTerms | null {
   const rule = findRule(set, reference);
-  if (rule === null || rule.verdict?.terms === undefined) return null;
+  if (rule?.document == null || rule.verdict?.terms === undefined) return null;
   const { when, otherwise, hold, remember, approve, pending } = rule.document;
   return {
     when: when ?? null,

@@ -2,7 +2,7 @@ import type { SegmentDocument } from '../documents/document.ts';
 import { factPrefix, type Labels } from '../model.ts';
 import { prefixContains, type PrefixBits } from '../select/prefix.ts';
 import { labelOf, type Selector, selectorMatches } from '../select/selector.ts';
-import { type Network, resolveNetwork } from './rule.ts';
+import { type Network, resolveNetwork } from './peers.ts';
 
 export type PostureAction = 'allow' | 'deny' | 'reject';
 
@@ -24,6 +24,10 @@ export interface Segment {
   /** Selects workloads; null where the segment is networks alone. */
   readonly selector: Selector | null;
   readonly networks: readonly Network[];
+  /** The machines that are in it: all, or those of the names. */
+  readonly hosts: 'all' | readonly string[];
+  /** Whether its hosts stay within reach whatever the rules say. */
+  readonly lockOutGuard: boolean;
   readonly bind: Bind;
   readonly posture: { readonly egress: PostureAction; readonly ingress: PostureAction };
   readonly isolation: IsolationDemand | null;
@@ -47,6 +51,8 @@ function resolveSegment({ metadata, spec }: SegmentDocument): Segment {
     name: metadata.name,
     selector: spec.selector ?? null,
     networks: (spec.networks ?? []).map(({ cidr, except }) => resolveNetwork(cidr, except)),
+    hosts: spec.hosts?.all === true ? 'all' : (spec.hosts?.names ?? []),
+    lockOutGuard: spec.lockOutGuard ?? true,
     bind: { images: spec.bind?.images ?? [], hosts: spec.bind?.hosts ?? [] },
     posture: { egress: spec.posture?.egress ?? 'deny', ingress: spec.posture?.ingress ?? 'deny' },
     isolation:
@@ -79,6 +85,13 @@ export function membershipOf(segment: Segment, labels: Labels): Membership {
     return { kind: 'unproven', why: `its host ${host ?? 'is not known and'} is none that the segment is bound to` };
   }
   return { kind: 'member' };
+}
+
+/** True where the machine with these labels is in the segment. Its name is a fact that its agent's certificate proves. */
+export function hasHost({ hosts }: Segment, labels: Labels): boolean {
+  if (hosts === 'all') return true;
+  const name = labelOf(labels, hostFact);
+  return name !== undefined && hosts.includes(name);
 }
 
 const imageFact = `${factPrefix}image`;

@@ -20,6 +20,15 @@ const cidrForm = 'a network such as 10.0.0.0/8 or fd00::/8';
 
 /** Parses `address/length`; a network whose host bits are not zero is refused, since it says two things at once. */
 export function parsePrefix(text: string): ParsedPrefix {
+  const parsed = maskedPrefix(text);
+  if (parsed.kind === 'refused') return parsed;
+  const address = addressBits(text.slice(0, text.indexOf('/')));
+  if (address?.includes('1', parsed.prefix.bits.length) !== true) return parsed;
+  return { kind: 'refused', reason: `"${text}" has bits set after its prefix length`, allowed: parsed.prefix.cidr };
+}
+
+/** The same, leaving out what is set after the prefix length, as Kubernetes does. */
+export function maskedPrefix(text: string): ParsedPrefix {
   const slash = text.indexOf('/');
   const address = slash < 0 ? null : addressBits(text.slice(0, slash));
   const lengthText = text.slice(slash + 1);
@@ -35,11 +44,7 @@ export function parsePrefix(text: string): ParsedPrefix {
       allowed: `0 to ${lengthMax}`,
     };
   }
-  const prefix = prefixFromBits(address.slice(0, length + 1));
-  if (address.includes('1', length + 1)) {
-    return { kind: 'refused', reason: `"${text}" has bits set after its prefix length`, allowed: prefix.cidr };
-  }
-  return { kind: 'prefix', prefix };
+  return { kind: 'prefix', prefix: prefixFromBits(address.slice(0, length + 1)) };
 }
 
 /** The bits of a whole address (32 or 128 of them), null where the text is no address. IPv4 must be four plain decimals. */

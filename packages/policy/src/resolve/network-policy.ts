@@ -1,0 +1,115 @@
+import { type NetworkPolicyDocument, policyReference } from '../documents/document.ts';
+import { isStaged } from '../documents/kubernetes-form.ts';
+import { type Direction, protocolNumber } from '../model.ts';
+import type { Selector } from '../select/selector.ts';
+import { everybody, networkWithInside, type Peer, type Peers, peersOf } from './peers.ts';
+import { everyPort, type NamedPort, type PortSpan, type RulePorts, spanOf } from './ports.ts';
+import type { ResolvedRule } from './rule.ts';
+
+type Spec = NetworkPolicyDocument['spec'];
+type IngressRule = NonNullable<Spec['ingress']>[number];
+type PeerDocuments = IngressRule['from'];
+type PortDocuments = IngressRule['ports'];
+
+/** The tier of NetworkPolicies; the admin policies stand in those around it. */
+const tier = 'application';
+
+/** The names of a NetworkPolicy's rules that its document does not list. */
+export const isolationRule: Readonly<Record<Direction, string>> = {
+  ingress: 'ingress-isolation',
+  egress: 'egress-isolation',
+};
+export const nodeRule = 'ingress-from-node';
+
+/**
+ * What the policy allows, and per selected direction that everything else is denied. A pod's own machine gets to it whatever the
+ * policies say, as Kubernetes has it for probes.
+ */
+export function networkPolicyRules(document: NetworkPolicyDocument): readonly ResolvedRule[] {
+  const { spec } = document;
+  const namespace = document.metadata.namespace ?? 'default';
+  const own = peersOf([podsIn(namespace, spec.podSelector)]);
+  const rules: ResolvedRule[] = [];
+  const add = (
+    direction: Direction,
+    name: string,
+    far: Peers,
+    ports: RulePorts,
+    kind: 'additive' | 'closing',
+  ): void => {
+    const policy = policyReference(document);
+    const action = kind === 'closing' ? 'deny' : 'allow';
+    rules.push({
+      tier,
+      policy,
+      name,
+      index: rules.length,
+      block: kind,
+      priority: 0,
+      staged: isStaged(document),
+      action,
+      verdict: { action, reason: { kind: 'rule', tier, policy, rule: name } },
+      egress: direction === 'egress',
+      ingress: direction === 'ingress',
+      from: direction === 'egress' ? own : far,
+      to: direction === 'egress' ? far : own,
+      ...ports,
+      document: null,
+    });
+  };
+  const directions = selectedDirections(spec);
+  if (directions.has('ingress')) {
+    for (const [index, { from, ports }] of (spec.ingress ?? []).entries())
+      add('ingress', `ingress[${index}]`, farEnd(namespace, from), resolvePortDocuments(ports), 'additive');
+    add('ingress', nodeRule, peersOf([{ kind: 'host' }]), everyPort, 'additive');
+    add('ingress', isolationRule.ingress, everybody, everyPort, 'closing');
+  }
+  if (directions.has('egress')) {
+    for (const [index, { to, ports }] of (spec.egress ?? []).entries())
+      add('egress', `egress[${index}]`, farEnd(namespace, to), resolvePortDocuments(ports), 'additive');
+    add('egress', isolationRule.egress, everybody, everyPort, 'closing');
+  }
+  return rules;
+}
+
+/** Where no types are given: ingress always, egress if there are rules of it. */
+function selectedDirections({ policyTypes = [], egress = [] }: Spec): ReadonlySet<Direction> {
+  if (policyTypes.length === 0) return new Set(egress.length === 0 ? ['ingress'] : ['ingress', 'egress']);
+  return new Set(policyTypes.map((type) => (type === 'Ingress' ? 'ingress' : 'egress')));
+}
+
+/** No peers at all are everybody. */
+function farEnd(namespace: string, documents: PeerDocuments): Peers {
+  if (documents === undefined || documents.length === 0) return everybody;
+  return peersOf(
+    documents.map(({ podSelector, namespaceSelector, ipBlock }): Peer => {
+      if (ipBlock !== undefined) return networkWithInside(ipBlock.cidr, ipBlock.except);
+      if (namespaceSelector === undefined) return podsIn(namespace, podSelector);
+      const namespaces = { kind: 'selector', selector: namespaceSelector } as const;
+      return { kind: 'pods', namespaces, pods: podSelector ?? {} };
+    }),
+  );
+}
+
+function podsIn(namespace: string, pods: Selector | undefined): Peer {
+  return { kind: 'pods', namespaces: { kind: 'name', name: namespace }, pods: pods ?? {} };
+}
+
+/** No ports at all are every protocol; a port without a protocol is of TCP, and a protocol without a port is all of it. */
+function resolvePortDocuments(documents: PortDocuments): RulePorts {
+  if (documents === undefined || documents.length === 0) return everyPort;
+  const ports: PortSpan[] = [];
+  const namedPorts: NamedPort[] = [];
+  for (const { protocol = 'TCP', port, endPort } of documents) {
+    const number = kubernetesProtocol[protocol];
+    if (typeof port === 'string') namedPorts.push({ name: port, protocol: number });
+    else ports.push(spanOf(number, port, endPort));
+  }
+  return { ports, namedPorts };
+}
+
+export const kubernetesProtocol = {
+  TCP: protocolNumber.tcp,
+  UDP: protocolNumber.udp,
+  SCTP: protocolNumber.sctp,
+} as const;
