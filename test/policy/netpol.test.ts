@@ -1,0 +1,118 @@
+/**
+ * The NetworkPolicy cases, through `decide()`. The steps of a case are changes of one policy set, as they are in
+ * an agent.
+ */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import {
+  type Action,
+  addressFacts,
+  changePolicySet,
+  createPolicySet,
+  decide,
+  type Direction,
+  type Document,
+  documentKey,
+  documentLabelKeys,
+  documentName,
+  emptyPolicySet,
+  type Flow,
+  type Labels,
+  namedPortPrefix,
+  namespaceLabel,
+  parseDocument,
+  type PolicySet,
+} from '@bulkhead/policy';
+import { type NetpolCase, type NetpolStep, readNetpolCases, servedPorts, servicesOf } from './netpol-cases.ts';
+
+const options = { checkCondition: () => null };
+const counts = { cases: 0, steps: 0, pairs: 0 };
+
+const cases = readNetpolCases();
+if (cases === null)
+  test('no NetworkPolicy cases', { skip: 'BULKHEAD_NETPOL_CASES does not name the file with them' }, () => {});
+for (const given of cases ?? []) test(`case ${given.id}: ${given.description}`, () => runCase(given));
+
+after(() => {
+  const { steps, pairs } = counts;
+  console.log(`NetworkPolicy: ${counts.cases} cases, ${steps} steps, ${pairs} pairs through decide()`);
+});
+
+function runCase({ steps }: NetpolCase): void {
+  let set = emptyPolicySet;
+  for (const [index, step] of steps.entries()) {
+    const documents = documentsOf(step);
+    set = changedTo(set, documents);
+    const keys = new Set(documents.flatMap(documentLabelKeys));
+    const pods = step.pods.map((pod) => podLabels(step, pod, keys));
+    const fresh = createPolicySet(documents, options);
+    assert.equal(fresh.kind, 'ok');
+    if (fresh.kind !== 'ok') return;
+    checkStep(`step ${index}, decide`, step, pods, decideJudge(set));
+    checkStep(`step ${index}, decide on a new set`, step, pods, decideJudge(fresh.policySet));
+    counts.steps++;
+  }
+  counts.cases++;
+}
+
+const networkPolicy = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy' };
+
+function documentsOf(step: NetpolStep): readonly Document[] {
+  const namespaces = Object.entries(step.namespaces).map(([name, labels]) => ({
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name, labels },
+  }));
+  // Some cases are written against an API that knows what its objects are.
+  const policies = (step.policies ?? []).map((policy) => ({ ...networkPolicy, ...policy }));
+  return [...namespaces, ...policies].map((value) => {
+    const parsed = parseDocument(value, {});
+    if (parsed.kind === 'refused') assert.fail(JSON.stringify(parsed.problems));
+    return parsed.document;
+  });
+}
+
+function changedTo(before: PolicySet, documents: readonly Document[]): PolicySet {
+  const keys = new Set(documents.map(documentKey));
+  const known = Object.values(before.documents).flatMap((ofKind): readonly Document[] => [...ofKind.values()]);
+  const removed = known
+    .filter((document) => !keys.has(documentKey(document)))
+    .map((document) => ({ kind: document.kind, name: documentName(document) }));
+  const result = changePolicySet(before, { set: documents, removed }, options);
+  if (result.kind === 'refused') assert.fail(JSON.stringify(result.problems));
+  return result.policySet;
+}
+
+function podLabels(step: NetpolStep, pod: NetpolStep['pods'][number], keys: ReadonlySet<string>): Labels {
+  const ports = servedPorts(step).map(({ name, value }) => [namedPortPrefix + name, value] as const);
+  return { ...pod.labels, [namespaceLabel]: pod.ns, ...Object.fromEntries(ports), ...addressFacts(keys)([pod.ip]) };
+}
+
+/** What both ends say about one connection between two workloads. */
+type PairJudge = (
+  source: Labels,
+  destination: Labels,
+  service: { readonly protocol: number; readonly port: number },
+) => { readonly egress: Action; readonly ingress: Action };
+
+function decideJudge(set: PolicySet): PairJudge {
+  return (source, destination, service) => {
+    const party = (labels: Labels): Flow['source'] => ({ kind: 'workload', labels });
+    const { egress, ingress } = decide(set, { source: party(source), destination: party(destination), ...service });
+    return { egress: egress.action, ingress: ingress.action };
+  };
+}
+
+function checkStep(where: string, step: NetpolStep, pods: readonly Labels[], judge: PairJudge): void {
+  for (const { key, protocol, port } of servicesOf(step)) {
+    const rows = pods.map((source) => pods.map((destination) => judge(source, destination, { protocol, port })));
+    const matrix = (allowed: (pair: ReturnType<PairJudge>) => boolean): readonly string[] =>
+      rows.map((row) => row.map((pair) => (allowed(pair) ? '.' : 'X')).join(''));
+    const side = (direction: Direction) => matrix((pair) => pair[direction] === 'allow');
+    const both = matrix(({ egress, ingress }) => egress === 'allow' && ingress === 'allow');
+    assert.deepEqual(side('ingress'), step.ingress[key], `${where}, ingress ${key}`);
+    assert.deepEqual(side('egress'), step.egress[key], `${where}, egress ${key}`);
+    assert.deepEqual(both, step.combined[key], `${where}, ${key}`);
+    counts.pairs += pods.length * pods.length;
+  }
+}
