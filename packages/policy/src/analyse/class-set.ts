@@ -33,12 +33,15 @@ export class ClassSet {
   }
 
   isInside(other: ClassSet): boolean {
-    return this.#words.every((word, index) => (word & ~other.#words[index]!) === 0);
+    const [own, others] = [this.#words, other.#words];
+    for (let index = 0; index < own.length; index++) if ((own[index]! & ~others[index]!) !== 0) return false;
+    return true;
   }
 
   sizeShared(other: ClassSet): number {
+    const [own, others] = [this.#words, other.#words];
     let count = 0;
-    for (const [index, word] of this.#words.entries()) count += bitCount(word & other.#words[index]!);
+    for (let index = 0; index < own.length; index++) count += bitCount(own[index]! & others[index]!);
     return count;
   }
 

@@ -1,10 +1,11 @@
 import { peersMatch } from '../decide/decide.ts';
 import { documentLabelKeys } from '../documents/label-keys.ts';
-import type { Labels, Party } from '../model.ts';
+import { type Labels, namedPortPrefix, namespaceLabel, type Party } from '../model.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
 import { rulesInOrder } from '../resolve/rules-in-order.ts';
 import type { Peer, Peers } from '../resolve/peers.ts';
 import { isolationSuffices, membershipOf, type Segment } from '../resolve/segment.ts';
+import { addressBits, type PrefixBits } from '../select/prefix.ts';
 import { labelOf } from '../select/selector.ts';
 import type { AddressPiece } from './address-pieces.ts';
 import { examplesMax, type KnownAddress } from './universe.ts';
@@ -17,8 +18,10 @@ export interface PartyClass {
   /** The distinct labels of its workloads, cut down to the keys that documents read. */
   readonly labelSets: readonly Labels[];
   readonly pieces: readonly AddressPiece[];
+  /** Addresses that are in it for their names. */
   readonly named: readonly KnownAddress[];
-  readonly hosts: readonly string[];
+  /** Names of its hosts; null is a host of which nothing is known. */
+  readonly hosts: readonly (string | null)[];
   /** Known workloads, and names of some of them. */
   readonly workloads: number;
   readonly examples: readonly string[];
@@ -32,7 +35,7 @@ export interface Sighting {
   readonly examples?: readonly string[];
   readonly piece?: AddressPiece;
   readonly named?: KnownAddress;
-  readonly host?: string;
+  readonly host?: string | null;
   readonly hypothetical?: boolean;
 }
 
@@ -40,7 +43,7 @@ interface GrowingClass extends PartyClass {
   readonly labelSets: Labels[];
   readonly pieces: AddressPiece[];
   readonly named: KnownAddress[];
-  readonly hosts: string[];
+  readonly hosts: (string | null)[];
   readonly examples: string[];
   workloads: number;
   hypothetical: boolean;
@@ -52,34 +55,32 @@ interface Question {
   readonly holds: (party: Party) => boolean;
 }
 
-/** These are compared as they are: named ports resolve at a workload, and its namespace may have a posture of its own. */
-const comparedPrefix = 'ports.bulkhead.dev/';
-export const namespaceLabel = 'io.kubernetes.pod.namespace';
-
 /** Sorts parties into classes, which come into being with the first party of each. */
 export class Classifier {
+  /** Every prefix that a segment, a rule, an end of `also` or an exception names. */
+  readonly prefixes: ReadonlySet<PrefixBits>;
+  /** Every peer that the rules of the sets or `also` name, each once. */
+  readonly peers: readonly Peer[];
   readonly #keys: readonly string[];
   readonly #questionsByTerm = new Map<string, Question[]>();
   readonly #questionsWithoutTerm: Question[] = [];
   readonly #classes: GrowingClass[] = [];
   readonly #bySignature = new Map<string, GrowingClass>();
+  readonly #byPrefix = new Map<string, GrowingClass>();
   readonly #byLabels = new Map<string, GrowingClass>();
 
   /** `also`: ends that are asked about beside those of the rules. */
   constructor(sets: readonly PolicySet[], also: readonly Peers[] = []) {
     this.#keys = readKeys(sets);
-    const asked = new Set<unknown>();
+    this.peers = askedPeers(sets, also);
+    this.prefixes = namedPrefixes(sets, this.peers);
+    const asked = new Set<Segment>();
     for (const set of sets) {
       for (const segment of set.segments.values()) if (isNew(asked, segment)) this.#askSegment(set, segment);
-      for (const peers of [
-        ...rulesInOrder(set)
-          .flatMap(([, rules]) => rules)
-          .flatMap(({ from, to }) => [from, to]),
-        ...also,
-      ]) {
-        if (!isNew(asked, peers.key)) continue;
-        for (const peer of peers.list) this.#askPeer(set, peer);
-      }
+    }
+    // What a peer selects may hang on the set: on the labels that it gives a namespace.
+    for (const [index, set] of sets.entries()) {
+      for (const peer of this.peers) if (index === 0 || peer.kind === 'pods') this.#askPeer(set, peer);
     }
   }
 
@@ -89,15 +90,41 @@ export class Classifier {
 
   /** The class of the party, to which the sighting is added. */
   classify(party: Party, sighting: Sighting = {}): PartyClass {
-    const found =
-      party.kind === 'workload' ? this.#workloadClass(party.labels) : this.#classOf(party, this.#signature(party));
+    const found = this.#find(party);
     found.workloads += sighting.workloads ?? 0;
     for (const example of sighting.examples ?? [])
       if (found.examples.length < examplesMax) found.examples.push(example);
     if (sighting.piece !== undefined) found.pieces.push(sighting.piece);
-    if (sighting.named !== undefined) found.named.push(sighting.named);
+    // A name that no document names tells an address from no other.
+    if (sighting.named !== undefined && found.pieces.length === 0) found.named.push(sighting.named);
     if (sighting.host !== undefined) found.hosts.push(sighting.host);
     if (sighting.hypothetical !== true) found.hypothetical = false;
+    return found;
+  }
+
+  #find(party: Party): GrowingClass {
+    switch (party.kind) {
+      case 'workload':
+        return this.#workloadClass(party.labels);
+      case 'address':
+        return this.#addressClass(party);
+      case 'host':
+      case 'unknown':
+        return this.#classOf(party, this.#signature(party));
+    }
+  }
+
+  /** Addresses with one longest prefix around them and the same names are alike. */
+  #addressClass(party: Extract<Party, { kind: 'address' }>): GrowingClass {
+    const bits = addressBits(party.address) ?? '';
+    let length = bits.length;
+    while (length > 0 && !this.prefixes.has(bits.slice(0, length))) length--;
+    const key = `${bits.slice(0, length)} ${party.names === undefined ? '' : JSON.stringify(party.names)}`;
+    let found = this.#byPrefix.get(key);
+    if (found === undefined) {
+      found = this.#classOf(party, this.#signature(party));
+      this.#byPrefix.set(key, found);
+    }
     return found;
   }
 
@@ -147,9 +174,10 @@ export class Classifier {
   #signature(party: Party): string {
     const yes: number[] = [];
     for (const { number, holds } of this.#questionsAbout(party)) if (holds(party)) yes.push(number);
+    // Named ports resolve at the workload, and its namespace is the reason of its posture: they are compared as they are.
     const compared =
       party.kind === 'workload'
-        ? Object.entries(party.labels).filter(([key]) => key.startsWith(comparedPrefix) || key === namespaceLabel)
+        ? Object.entries(party.labels).filter(([key]) => key.startsWith(namedPortPrefix) || key === namespaceLabel)
         : [];
     return `${party.kind} ${yes.sort((a, b) => a - b).join(' ')} ${compared.length === 0 ? '' : JSON.stringify(compared)}`;
   }
@@ -199,6 +227,27 @@ export class Classifier {
   }
 
   #asked = 0;
+}
+
+/** Every peer that the rules of the sets or `also` name, each once. */
+export function askedPeers(sets: readonly PolicySet[], also: readonly Peers[]): readonly Peer[] {
+  const ends = new Map<string, Peers>();
+  for (const set of sets) {
+    for (const [, rules] of rulesInOrder(set)) {
+      for (const { from, to } of rules) ends.set(from.key, from).set(to.key, to);
+    }
+  }
+  for (const end of also) ends.set(end.key, end);
+  return [...ends.values()].flatMap(({ list }) => list);
+}
+
+/** Every prefix that a segment, a rule or an exception names. */
+export function namedPrefixes(sets: readonly PolicySet[], peers = askedPeers(sets, [])): Set<PrefixBits> {
+  const networks = [
+    ...peers.flatMap((peer) => (peer.kind === 'network' ? [peer.network] : [])),
+    ...sets.flatMap(({ segments }) => [...segments.values()].flatMap((segment) => segment.networks)),
+  ];
+  return new Set(networks.flatMap(({ prefix, except }) => [prefix, ...except]).map(({ bits }) => bits));
 }
 
 function isNew<Item>(known: Set<Item>, item: Item): boolean {

@@ -1,10 +1,11 @@
 import { peersMatch } from '../decide/decide.ts';
+import { namespaceLabel } from '../model.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
 import { rulesInOrder } from '../resolve/rules-in-order.ts';
 import type { Peer } from '../resolve/peers.ts';
 import { labelOf, selectorKey } from '../select/selector.ts';
 import { ClassSet } from './class-set.ts';
-import { namespaceLabel, type PartyClass } from './classifier.ts';
+import type { PartyClass } from './classifier.ts';
 import type { DefinedIn, PartySet, PartyTerm } from './terms.ts';
 import { examplesMax } from './universe.ts';
 
@@ -140,6 +141,10 @@ export class Describer {
       for (const peer of rulesInOrder(set).flatMap(([, rules]) =>
         rules.flatMap(({ from, to }) => [...from.list, ...to.list]),
       )) {
+        if (peer.kind === 'dns' && !seen.has(peer.pattern)) {
+          seen.add(peer.pattern);
+          yield { term: { kind: 'dns', pattern: peer.pattern }, classes: this.#matching(set, peer, 'address') };
+        }
         if (peer.kind !== 'selector' || seen.has(selectorKey(peer.selector))) continue;
         seen.add(selectorKey(peer.selector));
         yield { term: { kind: 'selector', selector: peer.selector }, classes: this.#matching(set, peer, 'workload') };
@@ -191,7 +196,7 @@ function ownTerms({ labelSets, pieces, named, hosts, party }: PartyClass): Party
         ...named.map(({ address, names }) => ({ kind: 'named-address', address, names }) as const),
       ];
     case 'host':
-      return hosts.length === 0 ? [{ kind: 'host' }] : hosts.map((host) => ({ kind: 'named-host', host }));
+      return hosts.map((host) => (host === null ? { kind: 'host' } : { kind: 'named-host', host }));
     case 'unknown':
       return [];
   }

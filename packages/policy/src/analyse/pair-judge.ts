@@ -1,5 +1,6 @@
 import { createCompiler } from '../compile/compiler.ts';
-import { builtin, decideSide, peersMatch } from '../decide/decide.ts';
+import { builtin, decideSide, isSubject, peersMatch, segmentsOfParty } from '../decide/decide.ts';
+import { guardSpans } from '../decide/lock-out-guard.ts';
 import {
   type CompiledSubject,
   type Direction,
@@ -14,7 +15,7 @@ import {
 } from '../model.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
 import { rulesInOrder } from '../resolve/rules-in-order.ts';
-import type { PortSpan } from '../resolve/ports.ts';
+import { namedPortSpans, type PortSpan, type RulePorts } from '../resolve/ports.ts';
 import { addressBits, parsePrefix } from '../select/prefix.ts';
 import type { PartyClass } from './classifier.ts';
 import { piecesOf } from './port-set.ts';
@@ -31,6 +32,7 @@ export class PairJudge {
   readonly #compiler = createCompiler();
   readonly #subjects: (CompiledSubject | undefined)[] = [];
   readonly #peers: (PeerId | undefined)[] = [];
+  readonly #subjectKinds: (boolean | undefined)[] = [];
   readonly #decided = new Map<string, PortTable>();
   #known = 0;
   #prefixes: ReadonlyMap<string, PeerId> = new Map();
@@ -72,13 +74,17 @@ export class PairJudge {
   }
 
   #side(direction: Direction, subject: number, peer: number): PortTable {
-    const { party } = this.#classes[subject]!;
-    if (party.kind === 'address') return notASubject;
-    if (party.kind !== 'workload' || needsDecision(this.#classes[peer]!.party))
+    if (!this.#isSubject(subject)) return notASubject;
+    if (this.#classes[subject]!.party.kind !== 'workload' || isSpecialPeer(this.#classes[peer]!.party))
       return this.#decide(direction, subject, peer);
     const compiled = this.#subjects[subject]?.[direction];
     if (compiled === undefined) throw new Error(`the class ${subject} has no tables: prepare was not called`);
     return compiled.rows.get(this.#peer(peer)) ?? compiled.others;
+  }
+
+  #isSubject(index: number): boolean {
+    const { party } = this.#classes[index]!;
+    return (this.#subjectKinds[index] ??= isSubject(party, segmentsOfParty(this.#set, party)));
   }
 
   #peer(index: number): PeerId {
@@ -123,9 +129,11 @@ function identityOf(index: number): IdentityId {
   return (identityFirst + index) as IdentityId;
 }
 
-/** Learnt names are not in the tables of workloads. */
-function needsDecision(party: Party): boolean {
-  return party.kind === 'address' && 'names' in party;
+/** A host that is told from others, and an address with a name, are not in the tables of workloads. */
+function isSpecialPeer(party: Party): boolean {
+  return (
+    (party.kind === 'host' && party.labels !== undefined) || (party.kind === 'address' && party.names !== undefined)
+  );
 }
 
 function bitsOf(cidr: string): string {
@@ -144,10 +152,13 @@ const unnamedProtocol = 253;
 
 function decidedTable(set: PolicySet, direction: Direction, subject: Party, peer: Party): PortTable {
   const [source, destination] = direction === 'egress' ? [subject, peer] : [peer, subject];
+  const namedSpans = ({ namedPorts }: RulePorts): readonly PortSpan[] =>
+    destination.kind === 'workload' ? namedPorts.flatMap((named) => namedPortSpans(destination.labels, named)) : [];
   const spans = rulesInOrder(set)
     .flatMap(([, rules]) => rules)
     .filter((rule) => rule[direction] && peersMatch(set, rule.from, source) && peersMatch(set, rule.to, destination))
-    .flatMap(({ ports }) => ports ?? []);
+    .flatMap((rule) => [...(rule.ports ?? []), ...namedSpans(rule)]);
+  if (subject.kind === 'host') spans.push(...guardSpans(direction, subject.labels ?? {}));
   const at = (protocol: number, port: number) => {
     const flow: Flow = { source, destination, protocol, port };
     return decideSide(set, direction, flow);

@@ -1,11 +1,10 @@
 import { peersMatch } from '../decide/decide.ts';
-import type { Party } from '../model.ts';
+import { factPrefix, namespaceLabel, type Party } from '../model.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
 import { addressBits, parsePrefix, type PrefixBits, prefixContains } from '../select/prefix.ts';
 import { labelOf, selectorMatches } from '../select/selector.ts';
-import { namespaceLabel, readKeys } from './classifier.ts';
+import { askedPeers, namedPrefixes, readKeys } from './classifier.ts';
 import type { PartySet, PartyTerm } from './terms.ts';
-import { namedPrefixes } from './universe-classes.ts';
 
 /**
  * Reads a set of parties back: whether the party is in it, by the words of the set alone. `sets` are those that the analysis was
@@ -41,21 +40,32 @@ function termHas(sets: readonly PolicySet[], term: PartyTerm, party: Party): boo
     case 'addresses':
       return party.kind === 'address';
     case 'network':
-      return party.kind === 'address' && !isNamed(party) && inPiece(party.address, term);
+      return party.kind === 'address' && !isNamed(sets, party) && inPiece(party.address, term);
     case 'world':
-      return party.kind === 'address' && !isNamed(party) && !inAny(party.address, namedPrefixes(sets));
+      return party.kind === 'address' && !isNamed(sets, party) && !inAny(party.address, namedPrefixes(sets));
+    case 'dns': {
+      const peer = { kind: 'dns', pattern: term.pattern } as const;
+      return sets.some((set) => peersMatch(set, { key: '', list: [peer] }, party));
+    }
     case 'named-address':
-      return party.kind === 'address' && party.address === term.address && isNamed(party);
+      return party.kind === 'address' && party.address === term.address;
     case 'host':
+      return party.kind === 'host' && hostName(party) === undefined;
     case 'named-host':
-      return party.kind === 'host';
+      return party.kind === 'host' && hostName(party) === term.host;
   }
 }
 
 const kindOfMembers = { workloads: 'workload', addresses: 'address', hosts: 'host' } as const;
 
-function isNamed(party: Party): boolean {
-  return 'names' in party;
+function hostName({ labels = {} }: Extract<Party, { kind: 'host' }>): string | undefined {
+  return labelOf(labels, `${factPrefix}host`);
+}
+
+/** Whether some rule knows the address by a name of it. */
+function isNamed(sets: readonly PolicySet[], party: Party): boolean {
+  const dns = askedPeers(sets, []).filter(({ kind }) => kind === 'dns');
+  return sets.some((set) => peersMatch(set, { key: '', list: dns }, party));
 }
 
 function inPiece(

@@ -77,8 +77,8 @@ export interface SimulationResult {
   readonly changes: readonly SimulatedChange[];
   /** Flows of `changed` and `undecided` in changes beyond `changesMax`. */
   readonly flowsOmitted: number;
-  /** Distinct changes that were told apart; beyond `changesTrackedMax` new ones are counted in `flowsOmitted` alone. */
-  readonly changesFound: number;
+  /** Distinct changes that were told apart; from `changesTrackedMax` on new ones are counted in `flowsOmitted` alone. */
+  readonly changesTracked: number;
 }
 
 export const changesMax = 1_000;

@@ -37,8 +37,10 @@ export function termText(term: PartyTerm): string {
       return term.except.length === 0 ? term.cidr : `${term.cidr} but ${listText(term.except, ', ')}`;
     case 'world':
       return 'addresses in no named network';
+    case 'dns':
+      return `addresses of ${term.pattern}`;
     case 'named-address':
-      return `${term.address} (${listText(term.names, ', ')})`;
+      return term.names.length === 0 ? term.address : `${term.address} (${listText(term.names, ', ')})`;
     case 'host':
       return 'the host';
     case 'named-host':

@@ -22,6 +22,8 @@ export type PartyTerm =
   | { readonly kind: 'network'; readonly cidr: string; readonly except: readonly string[] }
   /** Addresses in no network that a document names. */
   | { readonly kind: 'world' }
+  /** Addresses outside for which a name was learnt that the pattern covers. */
+  | { readonly kind: 'dns'; readonly pattern: string }
   /** An address for which these names were learnt. */
   | { readonly kind: 'named-address'; readonly address: string; readonly names: readonly string[] }
   | { readonly kind: 'host' }

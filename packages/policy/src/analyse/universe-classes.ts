@@ -1,13 +1,14 @@
 import { peersMatch } from '../decide/decide.ts';
-import type { Labels, Party } from '../model.ts';
+import { factPrefix, type Labels, namespaceLabel, type Party } from '../model.ts';
+import { namespaceSelected } from '../resolve/namespace.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
-import { rulesInOrder } from '../resolve/rules-in-order.ts';
 import type { Peer, Peers } from '../resolve/peers.ts';
-import type { PrefixBits } from '../select/prefix.ts';
 import { addressPieces } from './address-pieces.ts';
 import { Classifier, type PartyClass } from './classifier.ts';
 import { memberLabels, satisfyingLabels } from './hypothetical.ts';
 import type { Universe, UniverseSummary } from './universe.ts';
+
+const hostFact = `${factPrefix}host`;
 
 /** The universe as classes, of which no set of `sets` and no end in `also` divides one. */
 export interface UniverseClasses {
@@ -25,16 +26,16 @@ export function universeClasses(
   for (const { labels, count, examples } of universe.workloads) {
     classifier.classify({ kind: 'workload', labels }, { workloads: count, examples });
   }
-  const peers = askedPeers(sets, also);
-  for (const piece of addressPieces(namedPrefixes(sets, peers))) {
+  for (const piece of addressPieces(classifier.prefixes)) {
     classifier.classify({ kind: 'address', address: piece.example }, { piece });
   }
   for (const named of universe.addresses) {
     if (named.names.length > 0) classifier.classify({ kind: 'address', ...named }, { named });
   }
-  classifier.classify({ kind: 'host' });
-  for (const { name, labels } of universe.hosts) classifier.classify(hostParty(labels), { host: name });
-  const hypothetical = addHypothetical(classifier, sets, peers);
+  classifier.classify({ kind: 'host' }, { host: null });
+  for (const { name, labels } of universe.hosts)
+    classifier.classify({ kind: 'host', labels: { ...labels, [hostFact]: name } }, { host: name });
+  const hypothetical = addHypothetical(classifier, sets);
   const { classes } = classifier;
   const summary = {
     classes: classes.length,
@@ -46,29 +47,8 @@ export function universeClasses(
   return { classes, classifier, summary };
 }
 
-/** Every peer that the sets or `also` name, each once. */
-function askedPeers(sets: readonly PolicySet[], also: readonly Peers[]): readonly Peer[] {
-  const ends = new Map<string, Peers>();
-  for (const set of sets) {
-    for (const [, rules] of rulesInOrder(set)) {
-      for (const { from, to } of rules) ends.set(from.key, from).set(to.key, to);
-    }
-  }
-  for (const end of also) ends.set(end.key, end);
-  return [...ends.values()].flatMap(({ list }) => list);
-}
-
-/** Every prefix that a segment, a rule or an exception names. */
-export function namedPrefixes(sets: readonly PolicySet[], peers = askedPeers(sets, [])): Set<PrefixBits> {
-  const networks = [
-    ...peers.flatMap((peer) => (peer.kind === 'network' ? [peer.network] : [])),
-    ...sets.flatMap(({ segments }) => [...segments.values()].flatMap((segment) => segment.networks)),
-  ];
-  return new Set(networks.flatMap(({ prefix, except }) => [prefix, ...except]).map(({ bits }) => bits));
-}
-
 /** Adds a workload for each segment and selector that no known workload satisfies, and one without labels. Says how many classes came. */
-function addHypothetical(classifier: Classifier, sets: readonly PolicySet[], peers: readonly Peer[]): number {
+function addHypothetical(classifier: Classifier, sets: readonly PolicySet[]): number {
   const known = [...classifier.classes];
   const parties = known.flatMap(({ party }) => (party.kind === 'workload' ? [party] : []));
   const add = (labels: Labels | null): void => {
@@ -82,14 +62,23 @@ function addHypothetical(classifier: Classifier, sets: readonly PolicySet[], pee
     }
   }
   const [anySet] = sets;
-  for (const peer of peers) {
+  for (const peer of classifier.peers) {
     if (peer.kind === 'selector' && anySet !== undefined && !satisfied(anySet, peer))
       add(satisfyingLabels(peer.selector));
+    if (peer.kind !== 'pods') continue;
+    for (const set of sets) if (!satisfied(set, peer)) add(podLabels(set, peer));
   }
   add(satisfyingLabels({}));
   return classifier.classes.length - known.length;
 }
 
-function hostParty(labels: Labels): Party {
-  return { kind: 'host', ...{ labels } };
+/** Labels of a pod that the peer selects, in the first of its namespaces; null where there is none. */
+function podLabels(set: PolicySet, peer: Extract<Peer, { kind: 'pods' }>): Labels | null {
+  const { namespaces: selection } = peer;
+  const namespace =
+    selection.kind === 'name'
+      ? selection.name
+      : set.namespaces.keys().find((name) => namespaceSelected(set.namespaces, selection, name));
+  const labels = satisfyingLabels(peer.pods);
+  return namespace === undefined || labels === null ? null : { ...labels, [namespaceLabel]: namespace };
 }
