@@ -1,25 +1,42 @@
-import { type Flow, type Party, protocolNumber, type Reason } from '../model.ts';
+import { factPrefix, type Flow, type Party, protocolNumber, type Reason } from '../model.ts';
+import type { PortSpan } from '../resolve/ports.ts';
 import { reasonText } from '../resolve/reason.ts';
+import { labelOf } from '../select/selector.ts';
 import type { ConsideredRule, Explanation, RuleOutcome, SideExplanation } from './explain.ts';
 
 /** The explanation for people, some lines without an ending line break. */
 export function explanationText(explanation: Explanation): string {
   const { flow, verdict, egress, ingress } = explanation;
   const head = `${verdict.action}: ${partyText(flow.source)} to ${partyText(flow.destination)}, ${serviceText(flow)}`;
-  return [head, ...sideLines(egress), ...sideLines(ingress)].join('\n');
+  return [head, ...sideLines(egress), ...sideLines(ingress), ...stagedLines(explanation)].join('\n');
+}
+
+function stagedLines({ verdict, staged }: Explanation): string[] {
+  if (staged === null) return [];
+  const sides = (['egress', 'ingress'] as const).map(
+    (direction) => `${direction} ${staged[direction].action} by ${reasonText(staged[direction].reason)}`,
+  );
+  const change = staged.action === verdict.action ? 'would not change that' : `would make it ${staged.action}`;
+  return [`  staged policies ${change}: ${sides.join(', ')}`];
 }
 
 function sideLines(side: SideExplanation): string[] {
-  const { direction, subject, verdict, segments, unproven, rules, rulesOmitted } = side;
+  const { direction, subject, verdict, segments, namespace, unproven, rules, rulesOmitted } = side;
   const lines = [
     `  ${direction} of ${partyText(subject)}: ${verdict.action} by ${reasonText(verdict.reason)}${meaning(side)}`,
   ];
   if (segments.length > 0) {
     lines.push(`    segments: ${segments.map(({ segment, posture }) => `${segment} (posture ${posture})`).join(', ')}`);
   }
+  if (namespace !== null)
+    lines.push(
+      `    namespace: ${namespace.name} (${namespace.documented ? 'open where no policy selects' : 'no document'})`,
+    );
   for (const { segment, why } of unproven) lines.push(`    not in ${segment}, though its labels claim it: ${why}`);
-  for (const rule of rules)
-    lines.push(`    ${reasonText({ kind: 'rule', ...rule })} (${rule.action}): ${outcomeText(rule)}`);
+  for (const rule of rules) {
+    const reference = reasonText({ kind: 'rule', ...rule });
+    lines.push(`    ${reference} (${rule.action}): ${outcomeText(rule)}${namedPortsText(rule)}`);
+  }
   if (rulesOmitted > 0) lines.push(`    and ${rulesOmitted} more rules that nearly match`);
   return lines;
 }
@@ -63,6 +80,10 @@ function outcomeText({ outcome }: ConsideredRule): string {
       return `lost, ${winnerText(outcome)} is more severe`;
     case 'listed-later':
       return `lost, ${winnerText(outcome)} comes before it`;
+    case 'later-priority':
+      return `lost, ${winnerText(outcome)} is of a policy that comes before it`;
+    case 'closes-last':
+      return `lost, it closes what nothing else of its tier allows, and ${winnerText(outcome)} does`;
     case 'overruled':
       return `lost, builtin:${outcome.by} comes before all rules`;
     case 'other-side':
@@ -76,16 +97,34 @@ function outcomeText({ outcome }: ConsideredRule): string {
   }
 }
 
+function namedPortsText({ namedPorts }: ConsideredRule): string {
+  if (namedPorts.length === 0) return '';
+  const texts = namedPorts.map(({ name, spans }) =>
+    spans.length === 0
+      ? `the destination has no port ${name}`
+      : `port ${name} is ${spans.map(serviceOf).join(', ')} there`,
+  );
+  return ` (${texts.join(', ')})`;
+}
+
+function serviceOf({ protocol, from }: PortSpan): string {
+  return serviceText({ protocol, port: from });
+}
+
 function winnerText(outcome: Extract<RuleOutcome, { winner: unknown }>): string {
   return reasonText({ kind: 'rule', ...outcome.winner });
 }
 
+const hostFact = `${factPrefix}host`;
+
 export function partyText(party: Party): string {
   switch (party.kind) {
-    case 'host':
-      return 'the host';
+    case 'host': {
+      const name = labelOf(party.labels ?? {}, hostFact);
+      return name === undefined ? 'the host' : `the host ${name}`;
+    }
     case 'address':
-      return party.address;
+      return [party.address, ...(party.names ?? []).map((name) => `(${name})`)].join(' ');
     case 'unknown':
       return 'an unknown workload';
     case 'workload': {
