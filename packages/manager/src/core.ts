@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { Analysis } from './analysis/analysis.ts';
 import { AuditLog } from './audit/audit-log.ts';
 import { RepetitionLimit } from './audit/repetition-limit.ts';
 import { openAuditSigner } from './audit/signer.ts';
@@ -34,6 +35,7 @@ export interface Core extends AsyncDisposable {
   readonly presence: Presence;
   readonly policies: Policies;
   readonly history: DocumentHistory;
+  readonly analysis: Analysis;
   readonly inventory: Inventory;
   readonly divergences: Divergences;
   readonly batches: Batches;
@@ -57,6 +59,7 @@ export async function openCore({ dataDirectory, nowMs, lifetimes, onFault }: Cor
     return presence.confirmedRevision(enrolled.map((entry) => entry.host));
   };
   const history = opened.use(await DocumentHistory.open(join(dataDirectory, 'documents.sqlite'), committer, onFault));
+  const analysis = opened.use(new Analysis(history.path));
   const policies = new Policies(committer, confirmedRevision);
   const inventory = new Inventory(committer, policies, confirmedRevision);
   const signer = openAuditSigner(join(dataDirectory, 'audit.key'));
@@ -69,6 +72,7 @@ export async function openCore({ dataDirectory, nowMs, lifetimes, onFault }: Cor
     presence,
     policies,
     history,
+    analysis,
     inventory,
     divergences: await Divergences.open(streams),
     batches: new Batches(streams),

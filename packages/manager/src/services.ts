@@ -12,7 +12,7 @@ import type {
   QuestionRecord,
   StoredFlow,
 } from '@bulkhead/protocol';
-import type { Labels, PolicySet } from '@bulkhead/policy';
+import type { Labels, PolicySet, RecordedFlows } from '@bulkhead/policy';
 
 /** A page of a list. `cursor` is null on the last page, otherwise opaque to everyone but its maker. */
 export interface Page<Item> {
@@ -71,6 +71,13 @@ export interface QuestionService extends AsyncDisposable {
   refuse(id: string, by: Actor): Promise<AnswerResult>;
 }
 
+/** Recorded flows in columns, as analyses take them. */
+export interface GroupedFlows {
+  readonly flows: RecordedFlows;
+  /** Flows that were stopped for something other than policy; they are not in `flows`. */
+  readonly dropped: number;
+}
+
 export interface FlowStore extends AsyncDisposable {
   /**
    * Resolves when stored. The caller drops batches it has acknowledged, but may repeat the last one after a crash: a flow's id with its
@@ -88,6 +95,8 @@ export interface FlowStore extends AsyncDisposable {
     scope: readonly string[] | null,
     listener: (flows: readonly StoredFlow[]) => void,
   ): Unsubscribe;
+  /** Flows alike in all that policy reads, counted; null where there are more groups than one analysis takes. */
+  group(filter: FlowFilter, scope: readonly string[] | null): Promise<GroupedFlows | null>;
   /** Totals since the store was made, for status and metrics. */
   counts(): { readonly stored: number; readonly lost: number };
 }
@@ -108,9 +117,17 @@ export interface WorkloadView {
   readonly imageDigest: string | null;
 }
 
+export interface HostView {
+  readonly name: string;
+  readonly labels: Labels;
+  readonly segments: readonly string[];
+}
+
 /** Read side of the inventory: synchronous, from memory. */
 export interface InventoryView {
   workload(id: string): WorkloadView | null;
+  /** A machine itself: its facts, and the segments that it is in. */
+  host(name: string): HostView;
 }
 
 /** Read side of the documents in force: synchronous, from memory. */

@@ -9,6 +9,7 @@ export * from './api/table.ts';
 export * from './api/client.ts';
 export * from './api/openapi.ts';
 export * from './api/policy-routes.ts';
+export * from './api/analysis-routes.ts';
 export * from './api/inventory-routes.ts';
 export * from './api/traffic-routes.ts';
 export * from './api/operation-routes.ts';

@@ -51,12 +51,17 @@ export const workloadReport = z.strictObject({
 });
 export type WorkloadReport = z.infer<typeof workloadReport>;
 
+/** Most names that a flow tells of one address. */
+export const partyNamesMax = 16;
+
 export const flowParty = z.strictObject({
   /** Workload id, `host`, or null for an address outside. */
   workload: z.string().max(253).nullable(),
   identity: z.int().nonnegative(),
   address,
   port: z.int().min(0).max(65_535),
+  /** Of an address outside: the names that the other side had learnt for it through the agent's resolver. */
+  names: z.array(z.string().max(253)).max(partyNamesMax).optional(),
 });
 
 /**

@@ -26,8 +26,41 @@ export const storedFlow = z.strictObject({
 });
 export type StoredFlow = z.infer<typeof storedFlow>;
 
+/** One side of an explained flow. */
+export const flowSideExplanation = z.strictObject({
+  /** As it was recorded: `tier/policy/rule`, `posture:NAME` or `builtin:NAME`. */
+  reason: z.string(),
+  /** Whose documents judged this side. */
+  revision: z.int(),
+  /** The reason is in those documents. */
+  exists: z.boolean(),
+  /** Those documents decide so about the labels that were recorded. */
+  agrees: z.boolean(),
+  /** Another host judged this side; its record says how. */
+  elsewhere: z.boolean(),
+  decided: z.strictObject({ action: z.enum(['allow', 'deny', 'reject', 'ask']), reason: z.string() }),
+});
+export type FlowSideExplanation = z.infer<typeof flowSideExplanation>;
+
+/** Why a recorded flow was allowed or refused. */
+export const flowExplanation = z.strictObject({
+  flow: storedFlow,
+  verdict: storedFlow.shape.verdict,
+  /** The newer of both sides' revisions. */
+  revision: z.int(),
+  egress: flowSideExplanation,
+  ingress: flowSideExplanation,
+  /** What else was to it: a question, a drop, a change of policy at that moment. */
+  notes: z.array(z.string()).readonly(),
+  /** Every rule and posture that was looked at, in words. */
+  lines: z.array(z.string()).readonly(),
+});
+export type FlowExplanation = z.infer<typeof flowExplanation>;
+
 /** Every part is optional and all that are given must hold. `workload`, `segment` and `address` match either end. */
 export const flowFilter = z.strictObject({
+  /** Unique on a host. */
+  id: z.string().max(64).optional(),
   workload: z.string().max(253).optional(),
   source: z.string().max(253).optional(),
   destination: z.string().max(253).optional(),

@@ -1,44 +1,55 @@
-import { explain, explanationText, reasonText } from '@bulkhead/policy';
+import { parseDocument } from '@bulkhead/policy';
 import { documentVisible } from '../policies/scope.ts';
 import { documentOf } from '../policies/set-documents.ts';
-import { byKey, failure, inScope, notFound, ok, pageByKey } from './handler.ts';
-import type { Labels, Party, Problem } from '@bulkhead/policy';
+import { documentKeyOf, documentKeyText } from '../store/commands.ts';
+import { byKey, failure, notFound, ok, pageByKey } from './handler.ts';
+import type { Problem } from '@bulkhead/policy';
 import type { ApplyRequest, ApplyResult } from '../policies/policies.ts';
+import { outsideFailure } from './revision-failure.ts';
+import type { Actor } from '../services.ts';
 import type { Failure, HandlerRequest, Handlers } from './handler.ts';
 import type { ApiServices } from './services.ts';
 import type { DocumentEntry } from '../policies/documents-state.ts';
 
 export const policyHandlers: Handlers<
-  'applyDocuments' | 'listDocuments' | 'getDocument' | 'deleteDocument' | 'diffDocuments' | 'explain'
+  'applyDocuments' | 'listDocuments' | 'getDocument' | 'deleteDocument' | 'diffDocuments'
 > = {
   async applyDocuments({ policies }, { actor, by, query, body }) {
-    const result = await policies.apply(actor, by, { ...body, dryRun: query.dryRun } as ApplyRequest);
-    return applied(result, query.dryRun);
+    const { dryRun, expectRevision = null } = query;
+    return applied(await policies.apply(actor, by, { ...body, dryRun, expectRevision } as ApplyRequest), dryRun);
   },
-  listDocuments({ committer, policies }, { actor, query }) {
-    const { kind, search } = query;
+  async listDocuments(services, { actor, query }) {
+    const { kind, search, revision } = query;
+    if (revision !== undefined) return documentsOfRevision(services, actor, { ...query, revision });
+    const { committer, policies } = services;
     const visible = [...committer.state.documents.entries]
       .filter(
         ([key, { document }]) =>
           (kind === undefined || document.kind === kind) && (search === undefined || key.includes(search)),
       )
       .filter(([, { document }]) => {
-        const { kind: of, metadata } = document;
-        const parsed = documentOf(policies.policySet(), { kind: of, name: metadata.name });
+        const parsed = documentOf(policies.policySet(), documentKeyOf(document));
         return parsed !== null && documentVisible(actor.scope, parsed);
       })
       .toSorted(byKey)
       .map(([key, entry]) => [key, documentRecord(entry)] as const);
     return ok(pageByKey(visible, query));
   },
-  getDocument({ committer, policies }, { actor, params }) {
-    const key = `${params['kind']}/${params['name']}`;
-    const entry = committer.state.documents.entries.get(key);
-    const document = documentOf(policies.policySet(), { kind: params['kind']!, name: params['name']! });
-    if (entry === undefined || document === null || !documentVisible(actor.scope, document)) {
-      return notFound(`document ${key}`, 'List the documents of that kind.');
+  async getDocument({ committer, policies, history }, { actor, params, query }) {
+    const key = { kind: params['kind']!, name: params['name']! };
+    const missing = notFound(`document ${documentKeyText(key)}`, 'List the documents of that kind.');
+    if (query.revision !== undefined) {
+      const found = await history.document(query.revision, documentKeyText(key));
+      if (found.kind !== 'found') return outsideFailure(found, query.revision, 'query.revision');
+      return found.value !== null && storedVisible(actor.scope, found.value)
+        ? ok(documentRecord(found.value))
+        : missing;
     }
-    return ok(documentRecord(entry));
+    const entry = committer.state.documents.entries.get(documentKeyText(key));
+    const document = documentOf(policies.policySet(), key);
+    return entry !== undefined && document !== null && documentVisible(actor.scope, document)
+      ? ok(documentRecord(entry))
+      : missing;
   },
   async deleteDocument({ policies }, { actor, by, params, query }) {
     const key = { kind: params['kind'] as string, name: params['name'] as string };
@@ -58,75 +69,35 @@ export const policyHandlers: Handlers<
     }));
     return ok({ changes, relabelled: result.relabelled, revision: result.revision });
   },
-  explain(services, request) {
-    const source = partyOf(services, request, 'source');
-    if (source.kind === 'error') return source;
-    const destination = partyOf(services, request, 'destination');
-    if (destination.kind === 'error') return destination;
-    if (!inScope(request.actor, source.segments, destination.segments)) {
-      return failure('out-of-scope', 'Neither end is within your scope.', {
-        where: 'body.source',
-        why: 'Your token is for some segments, and neither end is in one of them.',
-        do: 'Ask about a workload of your segments.',
-      });
-    }
-    const { protocol, port } = request.body;
-    const flow = { source: source.party, destination: destination.party, protocol, port };
-    const explanation = explain(services.policies.policySet(), flow);
-    const { verdict } = explanation;
-    const side = (of: (typeof verdict)['egress']) => ({ action: of.action, reason: reasonText(of.reason) });
-    return ok({
-      action: verdict.action,
-      source: { text: source.text, labels: source.labels, segments: [...source.segments] },
-      destination: { text: destination.text, labels: destination.labels, segments: [...destination.segments] },
-      egress: side(verdict.egress),
-      ingress: side(verdict.ingress),
-      lines: explanationText(explanation).split('\n'),
-      revision: services.policies.revision(),
-    });
-  },
 };
 
-interface ExplainedParty {
-  readonly kind: 'party';
-  readonly party: Party;
-  readonly text: string;
-  readonly labels: Labels;
-  readonly segments: readonly string[];
+/** Versions read at once while a page is filled with what the asker may see. */
+const versionsReadMax = 500;
+
+async function documentsOfRevision(
+  { history }: ApiServices,
+  actor: Actor,
+  query: HandlerRequest<'listDocuments'>['query'] & { readonly revision: number },
+) {
+  const { revision, kind, search, limit } = query;
+  const items: [string, ReturnType<typeof documentRecord>][] = [];
+  let after = query.cursor;
+  while (items.length <= limit) {
+    const page = await history.list(revision, { kind, search, after, limit: versionsReadMax });
+    if (page.kind !== 'found') return outsideFailure(page, revision, 'query.revision');
+    for (const [key, entry] of page.value) {
+      if (storedVisible(actor.scope, entry)) items.push([key, documentRecord(entry)]);
+    }
+    after = page.value.at(-1)?.[0];
+    if (page.value.length < versionsReadMax) break;
+  }
+  return ok(pageByKey(items, { limit }));
 }
 
-function partyOf(
-  { inventory, policies, committer }: ApiServices,
-  { body }: HandlerRequest<'explain'>,
-  end: 'source' | 'destination',
-): ExplainedParty | Failure {
-  const given = body[end];
-  if ('host' in given) return { kind: 'party', party: { kind: 'host' }, text: 'the host', labels: {}, segments: [] };
-  if ('labels' in given) {
-    const { labels } = given;
-    return {
-      kind: 'party',
-      party: { kind: 'workload', labels },
-      text: 'a workload',
-      labels,
-      segments: policies.segmentsOf(labels),
-    };
-  }
-  const id = 'address' in given ? committer.state.inventory.addresses.get(given.address) : given.workload;
-  if (id === undefined) {
-    const { address } = given as { address: string };
-    return { kind: 'party', party: { kind: 'address', address }, text: address, labels: {}, segments: [] };
-  }
-  const found = findWorkload(inventory, committer, id);
-  if (found === null) {
-    return failure('not-found', `There is no single workload ${id}.`, {
-      where: `body.${end}.workload`,
-      why: 'No workload has that id, and not exactly one has that name.',
-      do: 'Give the id as the list of workloads shows it.',
-    });
-  }
-  const { labels, segments, name } = found;
-  return { kind: 'party', party: { kind: 'workload', labels, name }, text: name, labels, segments };
+function storedVisible(scope: readonly string[] | null, { document }: DocumentEntry): boolean {
+  if (scope === null) return true;
+  const parsed = parseDocument(document, {});
+  return parsed.kind === 'ok' && documentVisible(scope, parsed.document);
 }
 
 /** By id, or by a name that only one workload has. */
@@ -146,7 +117,7 @@ function documentRecord(entry: DocumentEntry) {
   const { document, revision, by, atMs } = entry;
   return {
     kind: document.kind,
-    name: document.metadata.name,
+    name: documentKeyOf(document).name,
     revision,
     by,
     atMs,
@@ -160,7 +131,14 @@ function applied(result: ApplyResult, dryRun: boolean) {
   return ok({ changes, relabelled: result.relabelled, revision: result.revision, dryRun });
 }
 
-function refusal(result: Exclude<ApplyResult, { kind: 'applied' }>): Failure {
+export function refusal(result: Exclude<ApplyResult, { kind: 'applied' }>): Failure {
+  if (result.kind === 'changed-meanwhile') {
+    return failure('conflict', 'The documents changed meanwhile.', {
+      where: 'query.expectRevision',
+      why: `You expected revision ${result.expected}; a document changed in revision ${result.revision}.`,
+      do: 'Nothing was taken. Look at what changed, and apply again.',
+    });
+  }
   const first = result.problems[0];
   const count = result.problems.length;
   const outside = result.kind === 'out-of-scope';

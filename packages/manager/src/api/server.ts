@@ -7,6 +7,7 @@ import { chmodSync, rmSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { fastify } from 'fastify';
 import { apiRoutes, openApiDocument, pathText, statusOfCode } from '@bulkhead/protocol';
+import { AnalysisError } from '../analysis/analysis.ts';
 import { FlowStoreError } from '../flows/flow-store.ts';
 import { BusyError } from '../store/committer.ts';
 import { AccessControl } from './access.ts';
@@ -210,6 +211,7 @@ function failureOf(error: unknown, services: ApiServices): Failure {
   if (error instanceof BusyError || error instanceof FlowStoreError) {
     return failure('busy', 'The manager is busy.', { why: error.message, do: 'Try again in a moment.' });
   }
+  if (error instanceof AnalysisError) return analysisFailure(error);
   if (statusCode === 413) {
     return failure('too-large', 'The body is too large.', {
       where: 'body',
@@ -229,6 +231,21 @@ function failureOf(error: unknown, services: ApiServices): Failure {
     why: 'A fault that its log tells of.',
     do: 'Nothing is half done. Try again, and look at the log of the manager.',
   });
+}
+
+function analysisFailure({ kind, message }: AnalysisError): Failure {
+  switch (kind) {
+    case 'busy':
+      return failure('busy', 'The manager is busy.', { why: message, do: 'Try again in a moment.' });
+    case 'too-long':
+    case 'too-large':
+      return failure('too-large', 'This is too much for one analysis.', {
+        why: message,
+        do: 'Ask for less at once: fewer documents, a shorter time, one segment.',
+      });
+    case 'failed':
+      return failure('internal', 'The analysis failed.', { why: message, do: 'Look at the log of the manager.' });
+  }
 }
 
 function remoteAddress(request: FastifyRequest): string {

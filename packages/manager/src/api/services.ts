@@ -1,5 +1,6 @@
 /** What the handlers need of the rest of the manager. */
 import type { Logger } from 'pino';
+import type { Analysis } from '../analysis/analysis.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { RepetitionLimit } from '../audit/repetition-limit.ts';
 import type { Authority } from '../hosts/authority.ts';
@@ -17,6 +18,7 @@ export interface ApiServices {
   readonly committer: Committer;
   readonly policies: Policies;
   readonly history: DocumentHistory;
+  readonly analysis: Analysis;
   readonly inventory: Inventory;
   readonly presence: Presence;
   readonly divergences: Divergences;

@@ -4,9 +4,20 @@ import type { DuckDBConnection } from '@duckdb/node-api';
 import type { StoredFlow } from '@bulkhead/protocol';
 import { appendRows } from './duckdb-rows.ts';
 import type { ColumnArray } from './duckdb-rows.ts';
-import { engineMemory, engineThreads, meaningsMax, openFlowsMax, queryMs } from './limits.ts';
+import { groupFlows, recordedFlows } from './group.ts';
+import type { GroupColumns, GroupedFlows } from './group.ts';
+import { engineMemory, engineThreads, groupMs, groupsMax, meaningsMax, openFlowsMax, queryMs } from './limits.ts';
 import { flowColumns, states } from './messages.ts';
-import type { AppendRequest, EndRow, FlowColumn, FlowColumns, QueryRequest, TextRow, Totals } from './messages.ts';
+import type {
+  AppendRequest,
+  EndRow,
+  FlowColumn,
+  FlowColumns,
+  GroupRequest,
+  QueryRequest,
+  TextRow,
+  Totals,
+} from './messages.ts';
 import { ReplacedRows } from './replaced.ts';
 import { migrations, schema, schemaVersion } from './schema.ts';
 import { formatCursor, meaningsText, parseCursor, searchFlows } from './search.ts';
@@ -19,6 +30,8 @@ export class FlowDatabase {
   readonly #instance: DuckDBInstance;
   readonly #writer: DuckDBConnection;
   readonly #reader: DuckDBConnection;
+  /** For analyses, so that searches do not wait for them. */
+  readonly #grouper: DuckDBConnection;
   readonly #batches = new Map<string, number>();
   #replaced = new ReplacedRows();
   #ends: EndRow[] = [];
@@ -26,16 +39,24 @@ export class FlowDatabase {
   #nextArrival = 1;
   #totals: Totals = { stored: 0, lost: 0, expired: 0 };
 
-  private constructor(instance: DuckDBInstance, writer: DuckDBConnection, reader: DuckDBConnection) {
+  private constructor(
+    instance: DuckDBInstance,
+    [writer, reader, grouper]: readonly [DuckDBConnection, DuckDBConnection, DuckDBConnection],
+  ) {
     this.#instance = instance;
     this.#writer = writer;
     this.#reader = reader;
+    this.#grouper = grouper;
   }
 
   static async open(path: string): Promise<FlowDatabase> {
     const options = { threads: String(engineThreads), memory_limit: engineMemory, preserve_insertion_order: 'false' };
     const instance = await DuckDBInstance.create(path, options);
-    const database = new FlowDatabase(instance, await instance.connect(), await instance.connect());
+    const database = new FlowDatabase(instance, [
+      await instance.connect(),
+      await instance.connect(),
+      await instance.connect(),
+    ]);
     await database.#writer.run(schema);
     await database.#migrate(path);
     await database.#load();
@@ -123,6 +144,22 @@ export class FlowDatabase {
     }
   }
 
+  /** Flows alike in all that policy reads; null where there are more groups than `groupsMax`. */
+  async group({ filter, scope }: GroupRequest): Promise<GroupedFlows | null> {
+    const { text, values, droppedText } = groupFlows(filter, scope);
+    const late = setTimeout(() => this.#grouper.interrupt(), groupMs);
+    try {
+      const columns = (await this.#grouper.runAndReadAll(text, values)).getColumnsJS();
+      if ((columns[0]?.length ?? 0) > groupsMax) return null;
+      const dropped = (await this.#grouper.runAndReadAll(droppedText, values)).getRowsJS()[0]?.[0];
+      const read = async (query: string) => (await this.#grouper.runAndReadAll(query)).getRowObjectsJS();
+      const flows = await recordedFlows(columns as unknown as GroupColumns, read);
+      return { flows, dropped: Number(dropped) };
+    } finally {
+      clearTimeout(late);
+    }
+  }
+
   /** Removes flows that ended before, or the oldest part of all; gives how many. */
   async expire(which: { readonly endedBeforeMs: number } | { readonly oldestPart: number }): Promise<number> {
     let condition = 'last_ms < $bound';
@@ -160,6 +197,7 @@ export class FlowDatabase {
   async close(): Promise<void> {
     await this.#writer.run('CHECKPOINT');
     this.#reader.closeSync();
+    this.#grouper.closeSync();
     this.#writer.closeSync();
     this.#instance.closeSync();
   }
@@ -197,6 +235,7 @@ export class FlowDatabase {
         ends.map((end) => end.labels),
         // A space stands for none: an empty string would become NULL, which no search matches either way.
         ends.map((end) => end.segments || ' '),
+        ends.map((end) => end.names),
       ]);
     }
     if (texts.length > 0) {

@@ -18,9 +18,13 @@ export interface EncodedFlows {
 
 type Party = FlowRecord['source'];
 
+/** What is known of a workload or of a machine. */
+type EndView = Pick<WorkloadView, 'labels' | 'segments'> & { readonly name: string | null };
+const nobody: EndView = { name: null, labels: {}, segments: [] };
+
 interface KnownEnd {
   readonly number: number;
-  readonly view: WorkloadView | null;
+  readonly view: EndView | null;
   readonly identity: number;
 }
 
@@ -47,8 +51,8 @@ export class FlowEncoder {
     for (let row = 0; row < flows.length; row += 1) {
       const flow = attributable(host, flows[row]!);
       columns.host[row] = hostNumber;
-      columns.source[row] = this.#end(flow.source);
-      columns.destination[row] = this.#end(flow.destination);
+      columns.source[row] = this.#end(host, flow.source);
+      columns.destination[row] = this.#end(host, flow.destination);
       columns.egress_reason[row] = this.#text(flow.egressReason);
       columns.ingress_reason[row] = this.#text(flow.ingressReason);
       if (flow.staged !== null) {
@@ -68,17 +72,17 @@ export class FlowEncoder {
   /** The record as listeners and searches show it. */
   stored(host: string, reported: FlowRecord): StoredFlow {
     const flow = attributable(host, reported);
-    return { ...flow, host, source: this.#party(flow.source), destination: this.#party(flow.destination) };
+    return { ...flow, host, source: this.#party(host, flow.source), destination: this.#party(host, flow.destination) };
   }
 
-  #party(party: Party): StoredParty {
-    const view = this.#view(party);
-    if (view === null) return { ...party, name: null, labels: {}, segments: [] };
-    return { ...party, name: view.name, labels: view.labels, segments: [...view.segments] };
+  #party(host: string, party: Party): StoredParty {
+    const { name, labels, segments } = this.#view(host, party) ?? nobody;
+    return { ...party, name, labels, segments: [...segments] };
   }
 
-  #view({ workload }: Party): WorkloadView | null {
-    return workload === null || workload === 'host' ? null : this.#inventory.workload(workload);
+  #view(host: string, { workload }: Party): EndView | null {
+    if (workload === 'host') return this.#inventory.host(host);
+    return workload === null ? null : this.#inventory.workload(workload);
   }
 
   #text(text: string): number {
@@ -90,10 +94,13 @@ export class FlowEncoder {
     return number;
   }
 
-  #end(party: Party): number {
-    const view = this.#view(party);
-    const key = party.workload ?? `#${party.identity}`;
+  #end(host: string, party: Party): number {
+    const names = party.names ?? [];
+    const key =
+      party.workload === 'host' ? `host ${host}` : (party.workload ?? `#${party.identity} ${names.join(' ')}`);
     const known = this.#ends.get(key);
+    // Of a workload that has gone its last flows are told after it: they keep what was known of it.
+    const view = this.#view(host, party) ?? (known?.identity === party.identity ? known.view : null);
     if (known !== undefined && known.identity === party.identity && sameView(known.view, view)) return known.number;
     const number = this.#next++;
     this.#ends.set(key, { number, view, identity: party.identity });
@@ -104,6 +111,7 @@ export class FlowEncoder {
       name: view?.name ?? null,
       labels: JSON.stringify(view?.labels ?? {}),
       segments: view === null || view.segments.length === 0 ? '' : `|${view.segments.join('|')}|`,
+      names: JSON.stringify(names),
     });
     return number;
   }
@@ -125,7 +133,7 @@ function isOf(host: string, { workload }: Party): boolean {
   return workload === 'host' || (workload.startsWith(host) && workload[host.length] === '/');
 }
 
-function sameView(a: WorkloadView | null, b: WorkloadView | null): boolean {
+function sameView(a: EndView | null, b: EndView | null): boolean {
   if (a === b) return true;
   if (a === null || b === null || a.name !== b.name) return false;
   const sameLabels = a.labels === b.labels || JSON.stringify(a.labels) === JSON.stringify(b.labels);

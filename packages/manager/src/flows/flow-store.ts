@@ -6,7 +6,8 @@ import { Worker } from 'node:worker_threads';
 import type { FlowFilter, FlowRecord, FlowSort, StoredFlow } from '@bulkhead/protocol';
 import type { FlowStore, InventoryView, Page, PageRequest, Unsubscribe } from '../services.ts';
 import { FlowEncoder } from './encoder.ts';
-import { bufferedFlowsMax, queriesMax, retentionEveryMs, watchersMax, workerLimits } from './limits.ts';
+import type { GroupedFlows } from './group.ts';
+import { bufferedFlowsMax, groupingsMax, queriesMax, retentionEveryMs, watchersMax, workerLimits } from './limits.ts';
 import { flowMatcher } from './matcher.ts';
 import type { FlowMatcher } from './matcher.ts';
 import type { Request, RequestMessage, Retention, Totals, WorkerMessage, WorkerOptions } from './messages.ts';
@@ -46,6 +47,7 @@ export class DuckFlowStore implements FlowStore {
   #nextCall = 1;
   #buffered = 0;
   #searches = 0;
+  #groupings = 0;
   #fault: Error | null = null;
   #closing: Promise<void> | null = null;
   #retention: Unsubscribe | null = null;
@@ -120,6 +122,17 @@ export class DuckFlowStore implements FlowStore {
       return { items, cursor: next };
     } finally {
       this.#searches -= 1;
+    }
+  }
+
+  async group(filter: FlowFilter, scope: readonly string[] | null): Promise<GroupedFlows | null> {
+    if (this.#groupings >= groupingsMax) throw new FlowStoreError(`More than ${groupingsMax} analyses wait for flows.`);
+    this.#groupings += 1;
+    try {
+      const reply = (await this.#call({ kind: 'group', filter, scope })) as Reply<'groups' | 'too-many'>;
+      return reply.kind === 'too-many' ? null : { flows: reply.flows, dropped: reply.dropped };
+    } finally {
+      this.#groupings -= 1;
     }
   }
 

@@ -14,6 +14,11 @@ export const closedFlowsMax = 50_000;
 /** Searches that wait for their turn, and how long one may take, milliseconds. */
 export const queriesMax = 64;
 export const queryMs = 20_000;
+/** Groups of flows that one analysis takes, and how long grouping them may take, milliseconds. */
+export const groupsMax = 1_000_000;
+export const groupMs = 60_000;
+/** Analyses that wait for their flows. */
+export const groupingsMax = 8;
 /** Memory of the engine, and its threads: questions come first on a small machine. */
 export const engineMemory = '64MB';
 export const engineThreads = 1;

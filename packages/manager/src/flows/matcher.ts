@@ -9,6 +9,7 @@ export function flowMatcher(filter: FlowFilter, scope: readonly string[] | null)
   const add = <Value>(value: Value | undefined, matches: (flow: StoredFlow, value: Value) => boolean): void => {
     if (value !== undefined) tests.push((flow) => matches(flow, value));
   };
+  add(filter.id, ({ id }, wanted) => id === wanted);
   add(filter.workload, ({ source, destination }, name) => isNamed(source, name) || isNamed(destination, name));
   add(filter.source, ({ source }, name) => isNamed(source, name));
   add(filter.destination, ({ destination }, name) => isNamed(destination, name));

@@ -1,4 +1,5 @@
 /** What crosses between the store and its one worker. Columns are arrays of numbers, so that they move without being copied row by row. */
+import type { RecordedFlows } from '@bulkhead/policy';
 import type { FlowFilter, FlowSort, StoredFlow } from '@bulkhead/protocol';
 
 /** In the order of the table. `integer`: Int32Array, `number`: Float64Array, `text`: string[], '' is NULL. */
@@ -54,6 +55,8 @@ export interface EndRow {
   readonly labels: string;
   /** `|a|b|`, or empty. */
   readonly segments: string;
+  /** JSON: names that were learnt for an address outside. */
+  readonly names: string;
 }
 
 export interface TextRow {
@@ -82,7 +85,19 @@ export interface QueryRequest {
   readonly scope: readonly string[] | null;
 }
 
-export type Request = AppendRequest | QueryRequest | { readonly kind: 'retain' } | { readonly kind: 'close' };
+/** Flows alike in all that policy reads, counted. */
+export interface GroupRequest {
+  readonly kind: 'group';
+  readonly filter: FlowFilter;
+  readonly scope: readonly string[] | null;
+}
+
+export type Request =
+  | AppendRequest
+  | QueryRequest
+  | GroupRequest
+  | { readonly kind: 'retain' }
+  | { readonly kind: 'close' };
 export type RequestMessage = { readonly call: number; readonly request: Request };
 
 export interface Totals {
@@ -102,6 +117,9 @@ export type WorkerMessage =
       readonly items: readonly StoredFlow[];
       readonly cursor: string | null;
     }
+  | { readonly kind: 'groups'; readonly call: number; readonly flows: RecordedFlows; readonly dropped: number }
+  /** More groups than `groupsMax`. */
+  | { readonly kind: 'too-many'; readonly call: number }
   | { readonly kind: 'done'; readonly call: number; readonly totals: Totals }
   | { readonly kind: 'failed'; readonly call: number; readonly reason: string };
 

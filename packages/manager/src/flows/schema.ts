@@ -7,6 +7,7 @@ export const migrations: Readonly<Record<number, string>> = {
     ALTER TABLE flows ADD COLUMN staged INTEGER DEFAULT 0;
     ALTER TABLE flows ADD COLUMN staged_egress_reason INTEGER DEFAULT 0;
     ALTER TABLE flows ADD COLUMN staged_ingress_reason INTEGER DEFAULT 0;
+    ALTER TABLE ends ADD COLUMN names VARCHAR DEFAULT '[]';
     UPDATE versions SET version = 2;`,
 };
 
@@ -21,7 +22,8 @@ export const schema = `
     staged INTEGER DEFAULT 0, staged_egress_reason INTEGER DEFAULT 0, staged_ingress_reason INTEGER DEFAULT 0
   );
   CREATE TABLE IF NOT EXISTS ends (
-    number INTEGER NOT NULL, workload VARCHAR, identity DOUBLE NOT NULL, name VARCHAR, labels VARCHAR NOT NULL, segments VARCHAR NOT NULL
+    number INTEGER NOT NULL, workload VARCHAR, identity DOUBLE NOT NULL, name VARCHAR, labels VARCHAR NOT NULL, segments VARCHAR NOT NULL,
+    names VARCHAR DEFAULT '[]'
   );
   CREATE TABLE IF NOT EXISTS texts (number INTEGER NOT NULL, text VARCHAR NOT NULL);
   CREATE TABLE IF NOT EXISTS batches (host VARCHAR, boot VARCHAR, number DOUBLE NOT NULL, PRIMARY KEY (host, boot));

@@ -77,6 +77,7 @@ export function filterClauses(
   const ends = (condition: string): string => `(SELECT number FROM ends WHERE ${condition})`;
   const either = (condition: string): string => `(source IN ${ends(condition)} OR destination IN ${ends(condition)})`;
   const texts = (condition: string): string => `(SELECT number FROM texts WHERE ${condition})`;
+  add('id', filter.id, 'id = $id');
   add('workload', filter.workload, either('workload = $workload OR name = $workload'));
   add('source', filter.source, `source IN ${ends('workload = $source OR name = $source')}`);
   add('destination', filter.destination, `destination IN ${ends('workload = $destination OR name = $destination')}`);

@@ -41,6 +41,7 @@ export interface StoredEnd {
   readonly name: string | null;
   readonly labels: string;
   readonly segments: string;
+  readonly names: string;
 }
 
 export interface Meanings {
@@ -99,7 +100,14 @@ export function storedFlowOf(row: PageRow, { ends, texts }: Meanings): StoredFlo
 
 function party(end: StoredEnd, address: string | null, port: number): StoredParty {
   const { workload, identity, name } = end;
-  return { workload, identity, address: address ?? '', port, name, ...claimsOf(end) };
+  const names = namesOf(end);
+  const known = names.length === 0 ? {} : { names };
+  return { workload, identity, address: address ?? '', port, ...known, name, ...claimsOf(end) };
+}
+
+/** Names that were learnt for an address outside. */
+export function namesOf({ names }: Pick<StoredEnd, 'names'>): string[] {
+  return JSON.parse(names) as string[];
 }
 
 /** Labels and segments of a stored end. */

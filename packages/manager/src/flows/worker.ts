@@ -2,8 +2,16 @@
 import { statSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { FlowDatabase } from './database.ts';
+import { buffersOf } from './group.ts';
 import { retentionPart, transactionFlowsMax } from './limits.ts';
-import type { AppendRequest, QueryRequest, RequestMessage, WorkerMessage, WorkerOptions } from './messages.ts';
+import type {
+  AppendRequest,
+  GroupRequest,
+  QueryRequest,
+  RequestMessage,
+  WorkerMessage,
+  WorkerOptions,
+} from './messages.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('worker.ts runs as a worker');
@@ -18,9 +26,10 @@ interface Waiting<Request> {
 const appends: Waiting<AppendRequest>[] = [];
 let writing: Promise<void> = Promise.resolve();
 let searching: Promise<void> = Promise.resolve();
+let grouping: Promise<void> = Promise.resolve();
 
-function send(message: WorkerMessage): void {
-  port?.postMessage(message);
+function send(message: WorkerMessage, transfer: readonly ArrayBuffer[] = []): void {
+  port?.postMessage(message, [...transfer]);
 }
 
 function fail(call: number, error: unknown): void {
@@ -62,6 +71,16 @@ async function search({ call, request }: Waiting<QueryRequest>): Promise<void> {
   }
 }
 
+async function group({ call, request }: Waiting<GroupRequest>): Promise<void> {
+  try {
+    const grouped = await database.group(request);
+    if (grouped === null) return send({ kind: 'too-many', call });
+    send({ kind: 'groups', call, ...grouped }, buffersOf(grouped.flows));
+  } catch (error) {
+    fail(call, error);
+  }
+}
+
 /** By age, then by size: the file counts as it is, so that a limit of the disk is not passed. */
 async function retain(call: number): Promise<void> {
   try {
@@ -81,6 +100,7 @@ async function retain(call: number): Promise<void> {
 
 async function close(call: number): Promise<void> {
   await searching;
+  await grouping;
   try {
     await database.close();
     send({ kind: 'done', call, totals: database.totals });
@@ -99,6 +119,9 @@ port.on('message', ({ call, request }: RequestMessage) => {
       break;
     case 'query':
       searching = searching.then(() => search({ call, request }));
+      break;
+    case 'group':
+      grouping = grouping.then(() => group({ call, request }));
       break;
     case 'retain':
       writing = writing.then(() => retain(call));

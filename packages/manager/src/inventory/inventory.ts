@@ -1,5 +1,6 @@
 /** The inventory: takes what hosts report into the ledger, and answers about workloads from memory. */
 import { isDeepStrictEqual } from 'node:util';
+import { addressFacts, isAddressFact } from '@bulkhead/policy';
 import { planIdentities } from './identities.ts';
 import { judgeReport } from './report.ts';
 import type { Labels } from '@bulkhead/policy';
@@ -7,7 +8,7 @@ import type { WorkloadReport } from '@bulkhead/protocol';
 import type { Committer, Proposed } from '../store/committer.ts';
 import type { Command, InventoryEntry } from '../store/commands.ts';
 import type { State } from '../store/state.ts';
-import type { InventoryView, WorkloadView } from '../services.ts';
+import type { HostView, InventoryView, WorkloadView } from '../services.ts';
 
 /** An identity without workloads is kept so long, in case the same labels come back (a restarted container). */
 export const identityGraceMs = 10 * 60_000;
@@ -22,6 +23,8 @@ export interface PolicyReader {
   labelKeys(): ReadonlySet<string>;
   /** Names of the segments that a workload with these labels is in. */
   segmentsOf(labels: Labels): readonly string[];
+  /** Names of the segments that a machine with these facts is in. */
+  segmentsOfHost(labels: Labels): readonly string[];
   labelFault(key: string, value: string): string | null;
 }
 
@@ -36,6 +39,8 @@ export class Inventory implements InventoryView {
   readonly #policy: PolicyReader;
   readonly #confirmedRevision: () => number;
   /** Identity → since when nobody has it. */
+  #factKeys: ReadonlySet<string> | null = null;
+  #factsOf: ((addresses: readonly string[]) => Labels) | null = null;
   readonly #unreferencedSince = new Map<number, number>();
 
   constructor(committer: Committer, policy: PolicyReader, confirmedRevision: () => number) {
@@ -55,6 +60,11 @@ export class Inventory implements InventoryView {
     return entry === undefined ? null : this.view(entry);
   }
 
+  host(name: string): HostView {
+    const labels = { 'bulkhead.dev/host': name };
+    return { name, labels, segments: this.#policy.segmentsOfHost(labels) };
+  }
+
   view(entry: InventoryEntry): WorkloadView {
     const { report } = entry;
     return {
@@ -63,13 +73,23 @@ export class Inventory implements InventoryView {
       host: entry.host,
       identity: entry.identity,
       generation: report.generation,
-      labels: entry.labels,
+      labels: this.#labelsOf(entry),
       segments: this.#policy.segmentsOf(entry.labels),
       isolationClass: report.isolationClass,
       boundary: report.boundary,
       image: report.image,
       imageDigest: report.imageDigest,
     };
+  }
+
+  /** With the facts about its addresses that documents read now. */
+  #labelsOf({ labels, addresses }: Pick<InventoryEntry, 'labels' | 'addresses'>): Labels {
+    const keys = this.#policy.labelKeys();
+    if (keys !== this.#factKeys) {
+      this.#factKeys = keys;
+      this.#factsOf = [...keys].some(isAddressFact) ? addressFacts(keys) : null;
+    }
+    return this.#factsOf === null ? labels : { ...labels, ...this.#factsOf(addresses) };
   }
 
   /** Releases identities that nobody has had for `identityGraceMs`. Called now and then; returns how many went. */
@@ -116,7 +136,7 @@ export class Inventory implements InventoryView {
     const governed = accepted.filter((entry) => entry.report.governance !== 'ungoverned');
     const plan = planIdentities(
       state.inventory,
-      governed.map((entry) => [entry.report.workload, entry.labels] as const),
+      governed.map((entry) => [entry.report.workload, this.#labelsOf(entry)] as const),
       this.#policy.labelKeys(),
       this.#confirmedRevision(),
     );

@@ -3,14 +3,17 @@
  * always that of the newest revision.
  */
 import {
+  addressFacts,
   changePolicySet,
   conditionFault,
+  documentName,
   emptyPolicySet,
   labelKeyFault,
   labelValueFault,
   membershipOf,
   parseDocument,
   segmentsOf,
+  segmentsOfParty,
 } from '@bulkhead/policy';
 import { planIdentities, relevantLabels } from '../inventory/identities.ts';
 import { labelsText } from '../inventory/inventory-state.ts';
@@ -43,6 +46,8 @@ export interface ApplyRequest {
   readonly removed: readonly DocumentKey[];
   /** Judge and say what would change, and change nothing. */
   readonly dryRun: boolean;
+  /** Nothing is taken if a document changed after this revision; without it whatever is there is changed. */
+  readonly expectRevision?: number | null;
 }
 
 export interface DocumentChange {
@@ -62,8 +67,19 @@ export type ApplyResult =
       /** Revision that made it so; of a dry run, the present one. */
       readonly revision: number;
     }
+  | { readonly kind: 'changed-meanwhile'; readonly expected: number; readonly revision: number }
   | { readonly kind: 'refused'; readonly problems: readonly Problem[] }
   | { readonly kind: 'out-of-scope'; readonly problems: readonly Problem[] };
+
+/** What an apply would do to the documents of a revision. */
+export type Preview =
+  | {
+      readonly kind: 'preview';
+      readonly revision: number;
+      readonly set: readonly Document[];
+      readonly removed: readonly DocumentKey[];
+    }
+  | Exclude<ApplyResult, { kind: 'applied' }>;
 
 type Planned =
   | {
@@ -128,6 +144,10 @@ export class Policies implements PolicyReader, PolicyView {
     return names;
   }
 
+  segmentsOfHost(labels: Labels): readonly string[] {
+    return segmentsOfParty(this.#set, { kind: 'host', labels }).map((segment) => segment.name);
+  }
+
   /** Segments whose labels a workload claims and whose binding it does not prove. */
   unprovenClaims(labels: Labels): readonly { readonly segment: string; readonly why: string }[] {
     return [...this.#set.segments.values()].flatMap((segment) => {
@@ -145,13 +165,13 @@ export class Policies implements PolicyReader, PolicyView {
     const parsed = parseAll(request);
     if (parsed.kind === 'refused') return parsed;
     if (request.dryRun) {
-      const planned = this.#plan(this.#committer.state, actor, parsed.documents, request.removed);
+      const planned = this.#plan(this.#committer.state, actor, parsed.documents, request);
       if (planned.kind !== 'planned') return planned;
       const { changes, relabelled } = planned;
       return { kind: 'applied', changes, relabelled, revision: this.#committer.state.revision };
     }
     const { result, revision } = await this.#committer.commit(by, (state): Proposed<Planned> => {
-      const planned = this.#plan(state, actor, parsed.documents, request.removed);
+      const planned = this.#plan(state, actor, parsed.documents, request);
       if (planned.kind !== 'planned') return { commands: [], result: planned };
       const command = planned.commands.find((other) => other.kind === 'documents');
       this.#candidate = command === undefined ? null : { command, set: planned.after, counts: planned.counts };
@@ -161,7 +181,20 @@ export class Policies implements PolicyReader, PolicyView {
     return { kind: 'applied', changes: result.changes, relabelled: result.relabelled, revision };
   }
 
-  #plan(state: State, actor: Actor, documents: readonly Document[], removed: readonly DocumentKey[]): Planned {
+  /** What an apply would set and remove, with the revision of the documents that it would change. */
+  preview(actor: Actor, request: ApplyRequest): Preview {
+    const parsed = parseAll(request);
+    if (parsed.kind === 'refused') return parsed;
+    const { state } = this.#committer;
+    const planned = this.#plan(state, actor, parsed.documents, request);
+    if (planned.kind !== 'planned') return planned;
+    return { kind: 'preview', revision: state.documents.revision, ...effectOf(planned.changes) };
+  }
+
+  #plan(state: State, actor: Actor, documents: readonly Document[], request: ApplyRequest): Planned {
+    const { removed, expectRevision: expected = null } = request;
+    const { revision } = state.documents;
+    if (expected !== null && revision > expected) return { kind: 'changed-meanwhile', expected, revision };
     const changes = changesOf(this.#set, documents, removed);
     const missing = changes.filter((change) => change.before === null && change.after === null);
     if (missing.length > 0) {
@@ -191,13 +224,8 @@ export class Policies implements PolicyReader, PolicyView {
     const split = splitIdentities(state, new Set(counts.keys()), this.#keys, this.#confirmedRevision());
     if (split === null)
       return { kind: 'refused', problems: [{ path: '', reason: 'there is no identity left for the label sets' }] };
-    const command: Command = {
-      kind: 'documents',
-      set: effective.flatMap(({ after: document }) =>
-        document === null ? [] : [document as unknown as StoredDocument],
-      ),
-      removed: effective.filter(({ after: document }) => document === null).map(({ kind, name }) => ({ kind, name })),
-    };
+    const { set, removed: gone } = effectOf(changes);
+    const command: Command = { kind: 'documents', set: set as unknown as readonly StoredDocument[], removed: gone };
     return {
       kind: 'planned',
       after,
@@ -270,16 +298,29 @@ function parseAll(request: ApplyRequest): ParsedAll {
   return problems.length > 0 ? { kind: 'refused', problems } : { kind: 'ok', documents };
 }
 
+/** The changes that change something. */
+function effectOf(changes: readonly DocumentChange[]): {
+  readonly set: readonly Document[];
+  readonly removed: readonly DocumentKey[];
+} {
+  const effective = changes.filter((change) => change.change !== 'unchanged');
+  return {
+    set: effective.flatMap(({ after }) => (after === null ? [] : [after])),
+    removed: effective.filter(({ after }) => after === null).map(({ kind, name }) => ({ kind, name })),
+  };
+}
+
 function changesOf(
   set: PolicySet,
   documents: readonly Document[],
   removed: readonly DocumentKey[],
 ): readonly DocumentChange[] {
   const given = documents.map((after): DocumentChange => {
-    const before = documentOf(set, { kind: after.kind, name: after.metadata.name });
+    const name = documentName(after);
+    const before = documentOf(set, { kind: after.kind, name });
     const change =
       before === null ? 'created' : JSON.stringify(before) === JSON.stringify(after) ? 'unchanged' : 'changed';
-    return { kind: after.kind, name: after.metadata.name, change, before, after };
+    return { kind: after.kind, name, change, before, after };
   });
   const gone = removed.map((key): DocumentChange => {
     return { ...key, change: 'removed', before: documentOf(set, key), after: null };
@@ -296,7 +337,10 @@ function splitIdentities(
 ) {
   if (keys.size === before.size && [...keys].every((key) => before.has(key))) return { commands: [], relabelled: 0 };
   const governed = [...state.inventory.workloads.values()].filter((entry) => entry.identity !== 0);
-  const wanted = governed.map((entry) => [entry.report.workload, entry.labels] as const);
+  const factsOf = addressFacts(keys);
+  const wanted = governed.map(
+    (entry) => [entry.report.workload, { ...entry.labels, ...factsOf(entry.addresses) }] as const,
+  );
   const plan = planIdentities(state.inventory, wanted, keys, confirmedRevision);
   if (plan.kind === 'exhausted') return null;
   const moved = governed.flatMap(({ report, identity }) => {

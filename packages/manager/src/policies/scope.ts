@@ -3,7 +3,7 @@
  * tiers are for authors without a scope, since a selector or a position reaches beyond any segment.
  */
 import { rulePeers } from '@bulkhead/policy';
-import type { Document, PeerDocument, PolicySet, Problem } from '@bulkhead/policy';
+import type { Document, InvariantDocument, PeerDocument, PolicySet, Problem } from '@bulkhead/policy';
 
 /** A scoped author's policies come no earlier than this tier, so that those of platform and security stay above them. */
 const earliestTier = 'application';
@@ -70,7 +70,8 @@ function documentProblems(document: Document, scope: ReadonlySet<string>, set: P
 function endIsWithin(peers: readonly PeerDocument[], scope: ReadonlySet<string>): boolean {
   if (peers.length === 0) return false;
   return peers.every(
-    (peer) => peer.cidr !== undefined || (peer.segment !== undefined && scope.has(peer.segment)),
+    (peer) =>
+      peer.cidr !== undefined || peer.dns !== undefined || (peer.segment !== undefined && scope.has(peer.segment)),
   );
 }
 
@@ -97,8 +98,20 @@ export function documentVisible(scope: readonly string[] | null, document: Docum
           );
         }),
       );
-    default:
+    case 'Invariant':
+      return invariantPeers(document).every((peer) => peer.segment === undefined || scope.includes(peer.segment));
+    case 'Namespace':
+    case 'NetworkPolicy':
+    case 'ClusterNetworkPolicy':
+    case 'AdminNetworkPolicy':
+    case 'BaselineAdminNetworkPolicy':
       // Namespaces and the documents of Kubernetes select by labels: they may concern workloads of any segment.
       return true;
   }
+}
+
+function invariantPeers({ spec }: InvariantDocument): readonly PeerDocument[] {
+  return [spec.never, spec.always, spec.neverReaches].flatMap((claim) =>
+    claim === undefined ? [] : [...rulePeers(claim.from), ...rulePeers(claim.to)],
+  );
 }

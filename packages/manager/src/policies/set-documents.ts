@@ -4,9 +4,10 @@ import type { DocumentKey } from '../store/commands.ts';
 
 export function documentOf(set: PolicySet, { kind, name }: DocumentKey): Document | null {
   if (!Object.hasOwn(set.documents, kind)) return null;
-  return set.documents[kind as Document['kind']].get(name) ?? null;
+  const ofKind: ReadonlyMap<string, Document> = set.documents[kind as Document['kind']];
+  return ofKind.get(name) ?? null;
 }
 
 export function documentCount(set: PolicySet): number {
-  return Object.values(set.documents).reduce((sum, ofKind) => sum + ofKind.size, 0);
+  return Object.values(set.documents).reduce((sum, ofKind: ReadonlyMap<string, unknown>) => sum + ofKind.size, 0);
 }

@@ -9,7 +9,7 @@ import type { Role, WorkloadReport } from '@bulkhead/protocol';
 /** A checked document as it was given. Its precise type is the policy package's. */
 export type StoredDocument = Readonly<Record<string, unknown>> & {
   readonly kind: string;
-  readonly metadata: { readonly name: string };
+  readonly metadata: { readonly name: string; readonly namespace?: string };
 };
 
 export interface DocumentKey {

@@ -78,6 +78,7 @@ export function memoryFlows(): MemoryFlows {
       lost += batch.lost;
     },
     query: async () => ({ items: [], cursor: null }),
+    group: async () => ({ flows: { parties: [], reasons: [], batches: [] }, dropped: 0 }),
     watch(_filter, _scope, listener) {
       if (refusing) throw new FlowStoreError('More than 0 listeners watch flows.');
       watchers.add(listener);

@@ -1,12 +1,14 @@
 /** Documents: apply, compare, read, delete; and what policy says about a pair. */
 import { z } from 'zod';
-import { queryBoolean } from '../records.ts';
+import { queryBoolean, queryNumber } from '../records.ts';
 import { pageOf, pageQuery } from './route.ts';
 import type { Route } from './route.ts';
 
 const documentValue = z.record(z.string(), z.unknown());
 const kind = z.string().min(1).max(63);
-const documentName = z.string().min(1).max(63);
+/** `NAME`, or `NAMESPACE/NAME`. */
+const documentName = z.string().min(1).max(317);
+const atRevision = queryNumber.pipe(z.int().nonnegative()).optional();
 const documentParams = z.strictObject({ kind, name: documentName });
 
 /** What an apply or a delete did, or would do. `before` and `after` are null where there is no document. */
@@ -56,7 +58,10 @@ export const explainParty = z.union([
   z.strictObject({ workload: z.string().max(253) }),
   z.strictObject({ labels: z.record(z.string(), z.string()) }),
   z.strictObject({ address: z.union([z.ipv4(), z.ipv6()]) }),
-  z.strictObject({ host: z.literal(true) }),
+  /** A DNS name: an address outside that the source has learnt under it. */
+  z.strictObject({ dns: z.string().min(1).max(253) }),
+  /** A machine itself: any, or the one of that name. */
+  z.strictObject({ host: z.union([z.literal(true), z.string().min(1).max(253)]) }),
 ]);
 const explainedParty = z.strictObject({
   text: z.string(),
@@ -75,7 +80,11 @@ export const policyRoutes = {
     permission: 'documents',
     reach: 'segment',
     summary: 'Apply documents and removals: all of them or none. With dryRun nothing changes.',
-    query: z.strictObject({ dryRun: queryBoolean.default(false) }),
+    query: z.strictObject({
+      dryRun: queryBoolean.default(false),
+      /** Refused with `conflict` unless no document changed after this revision. */
+      expectRevision: queryNumber.pipe(z.int().nonnegative()).optional(),
+    }),
     body: applyBody,
     response: applyResponse,
   },
@@ -85,7 +94,13 @@ export const policyRoutes = {
     permission: 'read',
     reach: 'segment',
     summary: 'The documents in force, by kind and name.',
-    query: z.strictObject({ kind: kind.optional(), search: z.string().max(253).optional(), ...pageQuery }),
+    query: z.strictObject({
+      kind: kind.optional(),
+      search: z.string().max(253).optional(),
+      /** The documents in force at that revision. */
+      revision: atRevision,
+      ...pageQuery,
+    }),
     response: pageOf(storedDocument),
   },
   getDocument: {
@@ -95,6 +110,7 @@ export const policyRoutes = {
     reach: 'segment',
     summary: 'One document, with who changed it last.',
     params: documentParams,
+    query: z.strictObject({ revision: atRevision }),
     response: storedDocument,
   },
   deleteDocument: {
@@ -136,7 +152,10 @@ export const policyRoutes = {
       source: explainParty,
       destination: explainParty,
       protocol: z.int().min(0).max(255).default(6),
-      port: z.int().min(0).max(65_535).default(0),
+      /** A number, or the name of a port of the destination. */
+      port: z.union([z.int().min(0).max(65_535), z.string().min(1).max(63)]).default(0),
+      /** By the documents of that revision; the newest where it is left out. */
+      revision: z.int().nonnegative().optional(),
     }),
     response: z.strictObject({
       action: z.enum(['allow', 'deny', 'reject', 'ask']),
@@ -146,7 +165,18 @@ export const policyRoutes = {
       ingress: explainedSide,
       /** Every rule and posture that was looked at, in the order of their weight, in words. */
       lines: z.array(z.string()),
+      /** As a number, where a name was asked about. */
+      port: z.int(),
       revision: z.int(),
     }),
+  },
+  getSchema: {
+    method: 'GET',
+    path: '/v1/schema',
+    permission: 'read',
+    reach: 'segment',
+    summary: 'JSON Schema of all documents, or of one kind, for editors.',
+    query: z.strictObject({ kind: kind.optional() }),
+    response: z.looseObject({ title: z.string() }),
   },
 } as const satisfies Record<string, Route>;

@@ -63,6 +63,7 @@ test('the OpenAPI document has every route, as JSON', () => {
     [
       ['kind', 'path', true],
       ['name', 'path', true],
+      ['revision', 'query', false],
     ],
   );
 });

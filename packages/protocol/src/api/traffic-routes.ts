@@ -1,11 +1,22 @@
 /** Flows, questions and divergences. */
 import { z } from 'zod';
 import { divergenceRecord } from '../link.ts';
-import { flowFilter, flowSort, queryBoolean, questionFilter, questionRecord, storedFlow } from '../records.ts';
+import {
+  flowExplanation,
+  flowFilter,
+  flowSort,
+  queryBoolean,
+  questionFilter,
+  questionRecord,
+  storedFlow,
+} from '../records.ts';
 import { pageOf, pageQuery } from './route.ts';
 import type { Route } from './route.ts';
 
 const questionParams = z.strictObject({ id: z.string().min(1).max(64) });
+
+const flowParams = z.strictObject({ id: z.string().min(1).max(64) });
+const flowQuery = z.strictObject({ host: z.string().max(253).optional() });
 
 export const trafficRoutes = {
   listFlows: {
@@ -26,6 +37,26 @@ export const trafficRoutes = {
     query: flowFilter,
     response: storedFlow,
     stream: true,
+  },
+  getFlow: {
+    method: 'GET',
+    path: '/v1/flows/:id',
+    permission: 'read',
+    reach: 'segment',
+    summary: 'One recorded flow; of several hosts that give one id, the newest, or that of `host`.',
+    params: flowParams,
+    query: flowQuery,
+    response: storedFlow,
+  },
+  explainFlow: {
+    method: 'GET',
+    path: '/v1/flows/:id/explanation',
+    permission: 'read',
+    reach: 'segment',
+    summary: 'Why a recorded flow was allowed or refused, by the documents of its revision.',
+    params: flowParams,
+    query: flowQuery,
+    response: flowExplanation,
   },
   listQuestions: {
     method: 'GET',

@@ -103,7 +103,10 @@ export class World {
   }
 
   get inventory(): InventoryView {
-    return { workload: (id) => this.workloads.get(id) ?? null };
+    return {
+      workload: (id) => this.workloads.get(id) ?? null,
+      host: (name) => ({ name, labels: {}, segments: [] }),
+    };
   }
 
   service(log: QuestionLog): Questions {

@@ -22,7 +22,10 @@ export function inventoryOf(count: number): InventoryView {
   const workloads = new Map(
     Array.from({ length: count }, (_, number) => workloadNumber(number)).map((view) => [view.workload, view]),
   );
-  return { workload: (id) => workloads.get(id) ?? null };
+  return {
+    workload: (id) => workloads.get(id) ?? null,
+    host: (name) => ({ name, labels: { 'bulkhead.dev/host': name }, segments: [] }),
+  };
 }
 
 export function flowNumber(number: number, more: Partial<FlowRecord> = {}, workloads = 50): FlowRecord {
