@@ -1,5 +1,13 @@
 /** What crosses between the manager and a thread that analyses. */
-import type { Document, Explanation, Flow, PolicyDifference, Universe } from '@bulkhead/policy';
+import type {
+  Document,
+  Explanation,
+  Flow,
+  PolicyDifference,
+  RecordedFlows,
+  SimulationResult,
+  Universe,
+} from '@bulkhead/policy';
 import type { FlowExplanation, StoredFlow } from '@bulkhead/protocol';
 
 /** Documents in force at a revision, with what is changed in them. */
@@ -12,12 +20,14 @@ export interface Basis {
 export type AnalysisRequest =
   | { readonly kind: 'explain'; readonly revision: number; readonly flow: Flow }
   | { readonly kind: 'explain-flow'; readonly revisions: readonly number[]; readonly flow: StoredFlow }
-  | { readonly kind: 'diff'; readonly before: Basis; readonly after: Basis; readonly universe: Universe };
+  | { readonly kind: 'diff'; readonly before: Basis; readonly after: Basis; readonly universe: Universe }
+  | { readonly kind: 'simulate'; readonly proposed: Basis; readonly flows: RecordedFlows };
 
 export interface AnalysisAnswers {
   readonly explain: { readonly explanation: Explanation; readonly text: string };
   readonly 'explain-flow': FlowExplanation;
   readonly diff: PolicyDifference;
+  readonly simulate: SimulationResult;
 }
 
 export interface WorkerOptions {

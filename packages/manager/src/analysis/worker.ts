@@ -1,6 +1,6 @@
 /** A thread that analyses: one request after the other, by the documents of whatever revision it names. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { changePolicySet, diffPolicies, explain, explanationText } from '@bulkhead/policy';
+import { changePolicySet, createSimulation, diffPolicies, explain, explanationText } from '@bulkhead/policy';
 import { explainFlow } from './explain-flow.ts';
 import { PolicySets } from './policy-sets.ts';
 import type { PolicySet } from '@bulkhead/policy';
@@ -31,6 +31,11 @@ function answer(request: AnalysisRequest): AnalysisAnswers[keyof AnalysisAnswers
     }
     case 'diff':
       return diffPolicies(setOf(request.before), setOf(request.after), request.universe);
+    case 'simulate': {
+      const simulation = createSimulation(setOf(request.proposed));
+      simulation.add(request.flows);
+      return simulation.result();
+    }
   }
 }
 

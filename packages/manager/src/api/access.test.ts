@@ -37,6 +37,7 @@ const samples: Record<RouteName, Input> = {
   explain: { body: { source: { workload: 'h1/docker/web' }, destination: { workload: 'h1/docker/db' } } },
   getSchema: { query: { kind: 'Segment' } },
   diffMeaning: { body: { documents: [{ value: inScopePolicy }] } },
+  simulate: { body: { documents: [{ value: inScopePolicy }], sinceMs: 0 } },
   listWorkloads: {},
   getWorkload: { params: { workload: 'h1/docker/web' } },
   adoptWorkload: { params: { workload: 'h1/docker/web' }, body: { mode: 'release' } },

@@ -1,15 +1,18 @@
 /** What documents mean before they are applied. All of it runs beside the manager's own thread. */
 import { documentJsonSchema } from '@bulkhead/policy';
+import { buffersOf } from '../flows/group.ts';
 import { universeOf } from '../analysis/universe.ts';
 import { failure, notFound, ok } from './handler.ts';
 import { refusal } from './policy-handlers.ts';
 import { historyFailure } from './revision-failure.ts';
+import type { FlowFilter } from '@bulkhead/protocol';
 import type { Basis } from '../analysis/messages.ts';
 import type { ApplyRequest } from '../policies/policies.ts';
+import type { GroupedFlows } from '../services.ts';
 import type { Failure, HandlerRequest, Handlers } from './handler.ts';
 import type { ApiServices } from './services.ts';
 
-export const analysisHandlers: Handlers<'diffMeaning' | 'getSchema'> = {
+export const analysisHandlers: Handlers<'diffMeaning' | 'simulate' | 'getSchema'> = {
   async diffMeaning(services, request) {
     const { before: from, after: to } = request.body;
     const proposed = await basisOf(services, request, to);
@@ -26,6 +29,16 @@ export const analysisHandlers: Handlers<'diffMeaning' | 'getSchema'> = {
     if (difference.kind === 'too-large') return tooManyClasses(difference);
     const { kind: _, ...rest } = difference;
     return ok({ revision: present.basis.revision, ...rest });
+  },
+  async simulate(services, request) {
+    const proposed = await basisOf(services, request);
+    if (proposed.kind === 'error') return proposed;
+    const recorded = await recordedFlows(services, request.body, request.actor.scope);
+    if (recorded.kind === 'error') return recorded;
+    const { flows, dropped } = recorded.grouped;
+    const asked = { kind: 'simulate', proposed: proposed.basis, flows } as const;
+    const result = await services.analysis.ask('people', asked, buffersOf(flows));
+    return ok({ revision: proposed.basis.revision, ...result, dropped });
   },
   getSchema(_services, { query }) {
     const { kind } = query;
@@ -52,7 +65,7 @@ async function revisionBasis({ history }: ApiServices, revision: number, where: 
 /** The documents in force with those of the request, checked as an apply would; or those of a revision. */
 async function basisOf(
   services: ApiServices,
-  { actor, body }: HandlerRequest<'diffMeaning'>,
+  { actor, body }: HandlerRequest<'diffMeaning' | 'simulate'>,
   revision?: number,
 ): Promise<BasisResult> {
   const { documents, removed } = body;
@@ -66,15 +79,31 @@ async function basisOf(
     return revisionBasis(services, revision, 'body.revision');
   }
   if (documents.length + removed.length === 0) return presentBasis(services);
-  const preview = services.policies.preview(actor, {
-    documents,
-    removed,
-    dryRun: true,
-    expectRevision: null,
-  } as ApplyRequest);
+  const preview = services.policies.preview(actor, { documents, removed, dryRun: true } as ApplyRequest);
   if (preview.kind !== 'preview') return refusal(preview);
   const { revision: at, set, removed: gone } = preview;
   return { kind: 'basis', basis: { revision: await services.history.documentsRevision(at), set, removed: gone } };
+}
+
+type Recorded = { readonly kind: 'recorded'; readonly grouped: GroupedFlows } | Failure;
+
+async function recordedFlows(
+  { flows }: ApiServices,
+  { sinceMs, untilMs, segment }: { sinceMs: number; untilMs?: number | undefined; segment?: string | undefined },
+  scope: readonly string[] | null,
+): Promise<Recorded> {
+  const filter: FlowFilter = {
+    sinceMs,
+    ...(untilMs === undefined ? {} : { untilMs }),
+    ...(segment === undefined ? {} : { segment }),
+  };
+  const grouped = await flows.group(filter, scope);
+  if (grouped !== null) return { kind: 'recorded', grouped };
+  return failure('too-large', 'There are too many different flows.', {
+    where: 'body.sinceMs',
+    why: 'They are counted in groups that are alike to policy, and there are more groups than one analysis takes.',
+    do: 'Take a shorter time, or one segment.',
+  });
 }
 
 function tooManyClasses({ classes, classesMax }: { readonly classes: number; readonly classesMax: number }): Failure {

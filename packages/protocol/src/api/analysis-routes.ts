@@ -1,10 +1,18 @@
 /** What documents mean before they are applied: differences, recorded traffic, invariants, recommendations. Nothing here changes anything. */
 import { z } from 'zod';
-import { differenceGroup, universeSummary } from './analysis-schema.ts';
+import { differenceGroup, simulationResult, universeSummary } from './analysis-schema.ts';
 import { applyBody } from './policy-routes.ts';
 import type { Route } from './route.ts';
 
 const revision = z.int().nonnegative();
+/** Where recorded flows are taken from. */
+const recorded = {
+  sinceMs: z.number(),
+  untilMs: z.number().optional(),
+  /** Only flows with an end in this segment. */
+  segment: z.string().max(253).optional(),
+} as const;
+
 export const analysisRoutes = {
   diffMeaning: {
     method: 'POST',
@@ -28,6 +36,20 @@ export const analysisRoutes = {
       pairs: z.number(),
       pairsReasonOnly: z.number(),
       universe: universeSummary,
+    }),
+  },
+  simulate: {
+    method: 'POST',
+    path: '/v1/simulate',
+    permission: 'read',
+    reach: 'segment',
+    summary: 'What documents would have made of recorded flows. Within a scope: of its flows.',
+    body: z.strictObject({ ...applyBody.shape, ...recorded }),
+    response: z.strictObject({
+      revision,
+      ...simulationResult.shape,
+      /** Flows that were stopped for something other than policy, and so are not judged. */
+      dropped: z.number(),
     }),
   },
 } as const satisfies Record<string, Route>;

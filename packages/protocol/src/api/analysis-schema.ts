@@ -91,5 +91,5 @@ export const simulationResult = z.strictObject({
   otherReason: z.number(),
   changes: z.array(simulatedChange).readonly(),
   flowsOmitted: z.number(),
-  changesFound: z.number(),
+  changesTracked: z.number(),
 });
