@@ -57,12 +57,29 @@ FAST struct ipv6hdr ipv6_header(const __u8 *source, const __u8 *destination, __u
   return ip;
 }
 
+/* Back to where it came from at an uplink: out again, or into the host's stack. */
+FAST int answer_at_uplink(struct __sk_buff *skb, struct packet *p)
+{
+  __u8 macs[12] __attribute__((aligned(4))), swapped[12] __attribute__((aligned(4)));
+  if (bpf_skb_load_bytes(skb, 0, macs, sizeof macs))
+    return TC_ACT_SHOT;
+  __builtin_memcpy(swapped, macs + 6, 6);
+  __builtin_memcpy(swapped + 6, macs, 6);
+  if (bpf_skb_store_bytes(skb, 0, swapped, sizeof swapped, BPF_F_INVALIDATE_HASH))
+    return TC_ACT_SHOT;
+  skb->mark = mark_answer;
+  return bpf_redirect(p->ifindex, is_received(p) ? 0 : BPF_F_INGRESS);
+}
+
 /* Back to the sender: a workload's interface, the overlay, or the host's stack for whoever is outside. */
 SHARED int send_answer(struct __sk_buff *skb, struct packet *p)
 {
   if (!p)
     return TC_ACT_SHOT;
-  struct endpoint *sender = endpoint_at(p->slot[0]), *receiver = endpoint_at(p->slot[1]);
+  if (is_at_uplink(p))
+    return answer_at_uplink(skb, p);
+  /* The host's own end has no interface of its own: it is reached through the workload's. */
+  struct endpoint *sender = p->slot[0] == host_slot ? 0 : endpoint_at(p->slot[0]), *receiver = endpoint_at(p->slot[1]);
   struct endpoint *mine = sender ? sender : receiver;
   if (!mine)
     return TC_ACT_SHOT;
@@ -76,7 +93,7 @@ SHARED int send_answer(struct __sk_buff *skb, struct packet *p)
   skb->mark = mark_answer;
   if (!sender)
     return bpf_redirect(mine->ifindex, BPF_F_INGRESS);
-  if (mine->kind == kind_tap || p->hook == hook_to_workload)
+  if (mine->kind == kind_tap || is_received(p))
     return bpf_redirect(mine->ifindex, 0);
   return bpf_redirect_peer(mine->ifindex, 0);
 }

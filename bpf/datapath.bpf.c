@@ -5,6 +5,7 @@
 #include "to_workload.h"
 #include "from_punt.h"
 #include "from_uplink.h"
+#include "to_uplink.h"
 #include "from_overlay.h"
 #include "closed.h"
 #include "sweep.h"

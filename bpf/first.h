@@ -3,6 +3,7 @@
 #pragma once
 #include "again.h"
 #include "forward.h"
+#include "host.h"
 #include "punt.h"
 #include "recycle.h"
 
@@ -31,7 +32,7 @@ FAST void fill_connection(struct connection *c, const struct packet *p, const st
     c->identity[side] = end[side].identity;
     c->rule[side] = verdict->rule[side];
   }
-  c->originator_is_high = p->source_is_high;
+  c->originator_is_high = p->source_is_high != p->answers;
   c->flags = flags;
   if (p->protocol == IPPROTO_SCTP)
     c->state = is_init(p) ? tcp_syn_sent : p->chunk == sctp_abort ? tcp_closed : tcp_established;
@@ -44,8 +45,8 @@ FAST void fill_connection(struct connection *c, const struct packet *p, const st
   c->tick = bpf_jiffies64();
   c->revision = config ? config->revision : 0;
   c->overlay_host = end[0].host | end[1].host;
-  c->packets[0] = !p->seen_again;
-  c->bytes[0] = p->seen_again ? 0 : p->length;
+  c->packets[p->answers & 1] = !p->seen_again;
+  c->bytes[p->answers & 1] = p->seen_again ? 0 : p->length;
 }
 
 /* Replaces an entry that is over (or begun again) in place: no other connection can take its room meanwhile. */
@@ -98,7 +99,7 @@ SHARED int open_connection(struct packet *p, struct judgement *j, struct connect
   if (refused != may_pass)
     return refused;
   struct story story = {.kind = event_new, .reason = flags & connection_decided ? counter_admitted : counter_connections_opened};
-  tell_ends(&story, end, verdict, 0);
+  tell_ends(&story, end, verdict, p->answers);
   story.observed = verdict->observed_action;
   count(story.reason);
   report(p, &story);
@@ -124,16 +125,20 @@ FAST int set_ends(struct packet *p, struct party *end, __u32 side, __u32 mark)
   struct endpoint *mine = endpoint_at(slot_here(p));
   if (!mine)
     return 0;
-  if (p->hook == hook_from_workload) {
+  if (!is_received(p)) {
     __builtin_memset(sender, 0, sizeof *sender);
     set_endpoint(sender, p->slot[0], mine);
     resolve(WORDS(p->destination), receiver);
+    if (receiver->slot == host_slot && !side && is_published(WORDS(p->destination), p->destination_port, p->protocol))
+      disown(receiver);
     p->slot[1] = receiver->slot;
     return 1;
   }
   __builtin_memset(receiver, 0, sizeof *receiver);
   set_endpoint(receiver, p->slot[1], mine);
   resolve(WORDS(p->source), sender);
+  if (sender->slot == host_slot && p->translated)
+    disown(sender);
   p->slot[0] = sender->slot;
   return is_believed(p, sender, mark);
 }
@@ -180,7 +185,7 @@ SHARED int evaluate(struct packet *p, struct judgement *j, struct connection *c,
   if (p->icmp == icmp_asks && c && c->originator_is_high != p->source_is_high)
     begins = 1;
   j->open = c && !begins && !is_dead(c, now_of(p));
-  j->side = j->open && c->originator_is_high != p->source_is_high;
+  j->side = j->open ? c->originator_is_high != p->source_is_high : p->answers;
   if (!j->open && p->icmp == icmp_answers)
     return counter_icmp_unmatched;
   if (!j->open && p->fragment_offset)
@@ -190,9 +195,11 @@ SHARED int evaluate(struct packet *p, struct judgement *j, struct connection *c,
     recall(j, c);
   if (!find_ends(p, j, mark))
     return p->overlay_host ? counter_overlay_spoofed : counter_spoofed;
+  guard_host(p, j, point);
   judge(j, point);
   if ((severity(j->verdict.action) == 2 || j->verdict.resets) && words_changed(j->end)) {
     find_ends(p, j, mark);
+    guard_host(p, j, point);
     judge(j, point);
   }
   /* What a rule ended stays ended, whatever the rules are by now. */
@@ -220,7 +227,8 @@ SHARED int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, 
   struct verdict *verdict = &j->verdict;
   struct connection *c = j->open ? known : 0;
   int passes = !verdict->wait && severity(verdict->action) == 0 && !verdict->resets;
-  if (is_observed(p, j) && !passes) {
+  /* The host has no program of its own that would judge behind an observed workload's. */
+  if (is_observed(p, j) && !passes && (j->end[0].slot != host_slot || is_at_uplink(p)) && (j->end[1].slot != host_slot || is_at_uplink(p))) {
     tell_observed(p, j, verdict->wait ? action_ask : verdict->action);
     return may_pass;
   }

@@ -12,6 +12,14 @@ FAST int to_host(struct __sk_buff *skb)
   return TC_ACT_OK;
 }
 
+/* The host itself receives it, and its own end has allowed that. */
+FAST int into_host(struct __sk_buff *skb)
+{
+  int action = to_host(skb);
+  skb->mark = mark_workload | mark_host;
+  return action;
+}
+
 SHARED int refuse_ttl(struct __sk_buff *skb, struct packet *p)
 {
   if (!p)

@@ -56,8 +56,12 @@ FAST int is_still_asked(const struct punt *punt, const struct judgement *j)
 /* On its way: into the workload, or into the ingress of the sender's interface, from where the host's stack takes it. */
 FAST int send_on(struct __sk_buff *skb, struct packet *p)
 {
+  if (is_at_uplink(p)) {
+    skb->mark = mark_forwarded;
+    return bpf_redirect(p->ifindex, is_received(p) ? BPF_F_INGRESS : 0);
+  }
   struct endpoint *from = endpoint_at(p->slot[0]), *to = endpoint_at(p->slot[1]);
-  if (to && (p->hook == hook_to_workload || to->state != state_observed))
+  if (to && to->kind != kind_host && (p->hook == hook_to_workload || to->state != state_observed))
     return to_endpoint(skb, p, to);
   if (!from || bpf_skb_store_bytes(skb, ETH_ALEN, from->mac, ETH_ALEN, 0))
     return TC_ACT_SHOT;
@@ -78,7 +82,7 @@ SHARED int judge_punted(struct __sk_buff *skb, struct packet *p, struct punt *pu
   int refused = evaluate(p, j, c, 0, 0);
   if (refused != may_pass)
     return drop(p, refused);
-  p->seen_again = p->hook == hook_from_workload && !p->slot[1];
+  p->seen_again = p->hook == hook_from_workload && (!p->slot[1] || p->slot[1] == host_slot);
   __u32 flags = 0;
   if (verb == verb_admit && punt->reason == punt_ask && (j->verdict.action == action_ask || j->verdict.wait)) {
     if (j->verdict.wait || !is_still_asked(punt, j))
@@ -112,9 +116,13 @@ int from_punt(struct __sk_buff *skb)
     count(counter_punt_unknown);
     return TC_ACT_SHOT;
   }
-  p.hook = punt->from_outside ? hook_to_workload : hook_from_workload;
+  p.hook = punt->hook & 3;
+  p.ifindex = punt->ifindex;
   p.slot[0] = punt->slot[punt->from_responder & 1];
   p.slot[1] = punt->slot[(punt->from_responder ^ 1) & 1];
+  p.translated = !p.slot[0];
+  if (is_at_uplink(&p) && bpf_skb_store_bytes(skb, ETH_ALEN, punt->mac, ETH_ALEN, 0))
+    return TC_ACT_SHOT;
   if (mac.verb == verb_admit || mac.verb == verb_judge)
     return judge_punted(skb, &p, punt, mac.verb);
   return refuse_punted(skb, &p, punt, mac.verb);

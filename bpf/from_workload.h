@@ -18,6 +18,8 @@ FAST int forward(struct __sk_buff *skb, struct packet *p, const struct endpoint 
 {
   if (unlikely(p->fragment && !p->fragment_offset))
     remember_fragment(skb, p);
+  if (unlikely(to && to->kind == kind_host))
+    return into_host(skb);
   if (!to && p->overlay_host && from->state != state_observed)
     return is_too_big(skb, p, from->mtu) ? refuse_size(skb, p, from->mtu) : to_overlay(skb, p, from);
   if (!to || unlikely(p->routed || to->state == state_observed || from->state == state_observed))
@@ -54,7 +56,7 @@ FAST int is_current_from_workload(struct packet *p, struct connection *c, const 
     return 0;
   if (!c->slot[side ^ 1])
     return 1;
-  return to && end_is_current(c, side ^ 1, to) && same_address(address_of(to, p->is_ipv6), p->destination);
+  return to && end_is_current(c, side ^ 1, to) && (to->kind == kind_host || same_address(address_of(to, p->is_ipv6), p->destination));
 }
 
 FAST int enforce_from_workload(struct __sk_buff *skb, struct packet *p, struct endpoint *from)
@@ -106,7 +108,12 @@ SHARED int pass_observed(struct __sk_buff *skb, struct packet *p)
   struct address_owner *owner = bpf_map_lookup_elem(&addresses, source);
   if (owner && (owner->kind != owner_endpoint || owner->slot != p->slot[0]))
     return TC_ACT_SHOT;
-  return to_host(skb);
+  __u32 judged = skb->mark & mark_host;
+  if (!judged && p->icmp != icmp_neighbour && is_for_host(p))
+    return TC_ACT_SHOT;
+  int action = to_host(skb);
+  skb->mark |= judged;
+  return action;
 }
 
 SEC("tc")

@@ -70,13 +70,13 @@ SHARED int is_about_connection(struct __sk_buff *skb, struct packet *p)
   if (!c || is_dead(c, now_of(p)) || (p->overlay_host && p->overlay_host != c->overlay_host))
     return 0;
   __u32 sender = high != c->originator_is_high;
-  struct endpoint *here = endpoint_at(slot_here(p)), *there = endpoint_at(c->slot[(p->hook == hook_to_workload ? ~sender : sender) & 1]);
-  __u32 mine = (p->hook == hook_to_workload ? sender : ~sender) & 1;
+  struct endpoint *here = endpoint_at(slot_here(p)), *there = endpoint_at(c->slot[(is_received(p) ? ~sender : sender) & 1]);
+  __u32 mine = (is_received(p) ? sender : ~sender) & 1;
   if (!here || c->slot[mine] != slot_here(p) || !end_is_current(c, mine, here))
     return 0;
   if (there && !end_is_current(c, ~mine & 1, there))
     return 0;
-  if (p->hook == hook_to_workload)
+  if (is_received(p))
     p->slot[0] = c->slot[~mine & 1];
   else
     p->slot[1] = c->slot[~mine & 1];

@@ -4,6 +4,8 @@
 
 enum limit {
   endpoints_max = 4096,
+  /* The slot of the host itself; no workload gets it. Absent: the host is no subject of policy. */
+  host_slot = endpoints_max - 1,
   addresses_max = 1 << 18,
   rows_max = 1 << 20,
   port_nodes_max = 1 << 17,
@@ -15,6 +17,9 @@ enum limit {
   connections_max = 1 << 18,
   punts_max = 1 << 14,
   fragments_max = 1 << 14,
+  host_ports_max = 1 << 15,
+  /* Connections that leave under the host's address by its NAT; the least recently used go first. */
+  translated_max = 1 << 16,
   events_bytes = 1 << 24,
   /* Levels of a port tree: 16^5 ranges. */
   port_depth_max = 5,
@@ -60,9 +65,10 @@ enum idle_ms {
  * Bits of skb->mark that are ours. The workload's own mark is cleared on ingress. `mark_workload`: checked by from_workload, so that
  * to_workload and the host's forward chain may believe its source address. `mark_answer`: built by a program (reset, unreachable, …).
  * `mark_forwarded`: judged on ingress and redirected into a tap, whose egress hook it passes.
+ * `mark_host`, a bit of its own: judged as the host's own; with a host that is a subject, its input chain takes nothing else in.
  * nft: `meta mark and 0x3000 == 0x2000`. Clear of Kubernetes (0x4000, 0x8000), Cilium (0x0f00), Calico (0xffff0000), Docker (none).
  */
-enum mark { mark_mask = 0x3000, mark_answer = 0x1000, mark_workload = 0x2000, mark_forwarded = 0x3000 };
+enum mark { mark_mask = 0x3000, mark_answer = 0x1000, mark_workload = 0x2000, mark_forwarded = 0x3000, mark_host = 0x0040 };
 
 /* One line a counter; the names are part of the API. Drops first, then what is only counted. */
 #define COUNTERS(X) \
@@ -70,7 +76,7 @@ enum mark { mark_mask = 0x3000, mark_answer = 0x1000, mark_workload = 0x2000, ma
   X(table_full) X(budget) X(punt_rate) X(punt_full) X(punt_absorbed) X(punt_stale) X(punt_unknown) X(punt_no_device) X(refused) \
   X(icmp_unmatched) X(icmp_redirect) X(router_advertisement) X(router_solicitation) X(neighbour_spoofed) X(neighbour_swallowed) \
   X(fragment_unknown) X(fragment_overlap) X(extension_headers) X(misdirected) X(tcp_flags) X(ttl_exceeded) X(too_big) X(uplink_spoofed) \
-  X(overlay_spoofed) X(unreachable_remote) X(answer_rate) X(program_error) X(live_reset) \
+  X(overlay_spoofed) X(unreachable_remote) X(answer_rate) X(program_error) X(live_reset) X(host_unclaimed) \
   X(connections_opened) X(connections_judged_again) X(connections_closed) X(connections_recycled) X(asked) X(held) X(admitted) \
   X(neighbour_answered) X(reset_sent) X(icmp_sent) X(observed_denied) X(events_lost) X(events_suppressed) X(recycle_runs) \
   X(connections_reset) X(connections_kept)

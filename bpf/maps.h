@@ -13,7 +13,7 @@
 #include "limits.h"
 
 enum endpoint_state { state_absent = 0, state_held = 1, state_governed = 2, state_fenced = 3, state_observed = 4 };
-enum endpoint_kind { kind_veth = 1, kind_tap = 2 };
+enum endpoint_kind { kind_veth = 1, kind_tap = 2, kind_host = 3 };
 /* `learns`: entries of `learnt` may speak for this endpoint's peers. */
 enum endpoint_flag { endpoint_learns = 1 };
 
@@ -59,6 +59,20 @@ struct endpoint_counters {
   __u64 count[64];
 };
 _Static_assert(counters_count <= 64, "counters fit an endpoint's array");
+
+/*
+ * The host's own end. A guard allows, whatever the rules say (the lock-out guard); `address` is the far end there, all zero for anybody.
+ * `published`: a port at which the host's NAT gives what comes to a workload; `address` is the host's there, all zero for every one.
+ */
+enum host_port_kind { host_port_guard_out = 0, host_port_guard_in = 1, host_port_published = 2 };
+struct host_port_key {
+  __u8 address[16];
+  __u16 port;
+  __u8 protocol;
+  __u8 kind;
+  __u32 padding;
+};
+_Static_assert(sizeof(struct host_port_key) == 24, "host_port_key");
 
 enum owner_kind { owner_endpoint = 1, owner_remote = 2, owner_host = 3 };
 
@@ -195,7 +209,7 @@ enum punt_outcome { outcome_none = 0, outcome_sent = 1, outcome_stale = 2, outco
 /*
  * What was known when a packet was held. from_punt consumes it once (`outcome` leaves `none`) before write() to the device returns; the
  * agent then reads and deletes it. Source and index 0 are the originator's; `from_responder`: the packet itself goes the other way (an
- * open connection that must be asked about again). `from_outside`: held at to_workload.
+ * open connection that must be asked about again). `hook`: where it was held (enum hook); `ifindex` and `mac` (its own source) at an uplink.
  * `holder_slot`: the endpoint at whose interface it was held, and whose bounds it counts against.
  */
 struct punt {
@@ -211,12 +225,15 @@ struct punt {
   __u16 destination_port;
   __u8 protocol;
   __u8 reason;
-  __u8 from_outside;
+  __u8 hook;
   __u8 from_responder;
   __u32 outcome;
   __u32 holder_slot;
+  __u32 ifindex;
+  __u8 mac[6];
+  __u8 padding[6];
 };
-_Static_assert(sizeof(struct punt) == 104, "punt");
+_Static_assert(sizeof(struct punt) == 120, "punt");
 
 struct pending {
   __u64 at_ns;
@@ -324,6 +341,10 @@ MAP(connections, BPF_MAP_TYPE_HASH, connections_max, 0, struct connection_key, s
 MAP(punts, BPF_MAP_TYPE_HASH, punts_max, 0, __u32, struct punt);
 MAP(pendings, BPF_MAP_TYPE_HASH, punts_max, 0, struct connection_key, struct pending);
 MAP(fragments, BPF_MAP_TYPE_LRU_HASH, fragments_max, 0, struct fragment_key, struct fragment);
+/* A rule's number for a guard, 0 for a published port. */
+MAP(host_ports, BPF_MAP_TYPE_HASH, host_ports_max, BPF_F_NO_PREALLOC, struct host_port_key, __u32);
+/* Connections that left by an uplink under the host's address without being its own: when they were first seen. */
+MAP(translated, BPF_MAP_TYPE_LRU_HASH, translated_max, 0, struct connection_key, __u64);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, counters_count, 0, __u32, __u64);
 
 struct {

@@ -24,8 +24,8 @@ enum { tcp_fin = 1, tcp_syn = 2, tcp_rst = 4, tcp_ack = 16 };
 enum { ip_more_fragments = 0x2000, ip_offset_mask = 0x1fff };
 enum { icmp_none = 0, icmp_asks, icmp_answers, icmp_reports, icmp_neighbour };
 
-/* Where a packet was seen. */
-enum hook { hook_from_workload = 0, hook_to_workload = 1 };
+/* Where a packet was seen. Odd: the endpoint there receives. */
+enum hook { hook_from_workload = 0, hook_to_workload = 1, hook_to_uplink = 2, hook_from_uplink = 3 };
 
 /*
  * A parsed packet. `now` may be 0: see now_of(). Ports in host order as in the key of a connection (see maps.h for ICMP). `transport`: offset of the transport
@@ -33,7 +33,8 @@ enum hook { hook_from_workload = 0, hook_to_workload = 1 };
  * `chunk`: type of SCTP's first chunk; the tag of an INIT is `sequence`, that of the packet `acknowledgement`.
  * `seen_again`: the packet will pass another program, which counts it. `overlay_host`, `overlay_identity`: outer address and VNI that it
  * came with, or the host that it goes to. `vouched`: its source was checked when it was held. `routed`:
- * answers what came through the host's stack.
+ * answers what came through the host's stack. `translated`: has the host's address by NAT, and is not the host's own. `answers`: of a
+ * connection that is older than its entry, whose originator is the receiver. `multicast`: seen at an uplink, to many.
  */
 struct packet {
   struct connection_key key;
@@ -62,15 +63,31 @@ struct packet {
   __u8 vouched;
   __u8 routed;
   __u8 chunk;
+  __u8 translated;
+  __u8 answers;
+  __u8 multicast;
+  __u8 padding;
+  __u32 ifindex;
   __u32 overlay_host;
   __u32 overlay_identity;
 };
-_Static_assert(sizeof(struct packet) == 136, "packet: shared functions want it without holes");
+_Static_assert(sizeof(struct packet) == 144, "packet: shared functions want it without holes");
+
+/* Whether the endpoint where the packet was seen receives it. */
+FAST __u32 is_received(const struct packet *p)
+{
+  return p->hook & 1;
+}
 
 /* The endpoint at whose interface the packet was seen: of a workload's own it is the sender. */
 FAST __u32 slot_here(const struct packet *p)
 {
-  return p->hook == hook_to_workload ? p->slot[1] : p->slot[0];
+  return is_received(p) ? p->slot[1] : p->slot[0];
+}
+
+FAST int is_at_uplink(const struct packet *p)
+{
+  return p->hook >= hook_to_uplink;
 }
 
 /* Addresses are compared and copied as two words: every buffer that holds one is aligned to 8, or the copy goes bytewise. */
@@ -113,6 +130,13 @@ FAST struct config *read_config(void)
 FAST struct endpoint *endpoint_at(__u32 slot)
 {
   return slot ? bpf_map_lookup_elem(&endpoints, &slot) : 0;
+}
+
+/* The host's own endpoint, or null where the host is no subject. */
+FAST struct endpoint *host_endpoint(void)
+{
+  struct endpoint *host = endpoint_at(host_slot);
+  return host && host->state != state_absent ? host : 0;
 }
 
 /* The endpoint of an interface and its slot. A hint that is right saves the hash; one that is wrong is put right. */

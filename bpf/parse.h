@@ -167,8 +167,11 @@ FAST int parse_ipv4(void *data, void *end, struct packet *p)
   p->protocol = ip->protocol;
   p->is_ipv6 = 0;
   p->payload = total ? ETH_HLEN + total : p->length;
-  if (unlikely(is_multicast4(ip->daddr)))
-    return counter_multicast;
+  if (unlikely(is_multicast4(ip->daddr))) {
+    if (!is_at_uplink(p))
+      return counter_multicast;
+    p->multicast = 1;
+  }
   if (unlikely(ip->frag_off & bpf_htons(ip_more_fragments | ip_offset_mask))) {
     p->fragment = 1;
     p->fragment_id = ip->id;
@@ -263,8 +266,11 @@ FAST int parse_ipv6(struct __sk_buff *skb, void *data, void *end, struct packet 
   else
     result = parse_extensions(skb, p);
   /* Solicitations go to multicast addresses; nothing else of ours does. */
-  if (unlikely(p->destination[0] == 0xff) && result == parsed && p->icmp != icmp_neighbour)
-    return counter_multicast;
+  if (unlikely(p->destination[0] == 0xff) && result == parsed && p->icmp != icmp_neighbour) {
+    if (!is_at_uplink(p))
+      return counter_multicast;
+    p->multicast = 1;
+  }
   return result;
 }
 

@@ -50,7 +50,7 @@ FAST __u32 generation_of(__u32 slot)
 }
 
 /* Writes down what is known under a fresh id; 0 where the tables are full. */
-SHARED __u32 record_punt(struct packet *p, struct judgement *j)
+SHARED __u32 record_punt(struct __sk_buff *skb, struct packet *p, struct judgement *j)
 {
   if (!p || !j)
     return 0;
@@ -78,8 +78,11 @@ SHARED __u32 record_punt(struct packet *p, struct judgement *j)
   punt->source_port = from_responder ? p->destination_port : p->source_port;
   punt->destination_port = from_responder ? p->source_port : p->destination_port;
   punt->reason = verdict->wait ? punt_held : punt_ask;
-  punt->from_outside = p->hook == hook_to_workload;
+  punt->hook = p->hook;
+  punt->ifindex = p->ifindex;
   punt->holder_slot = slot_here(p);
+  if (is_at_uplink(p) && bpf_skb_load_bytes(skb, ETH_ALEN, punt->mac, ETH_ALEN))
+    return 0;
   if (bpf_map_update_elem(&punts, &pending.id, punt, BPF_NOEXIST))
     return 0;
   struct connection_key *key = key_of(p);
@@ -107,7 +110,7 @@ SHARED int punt_packet(struct __sk_buff *skb, struct packet *p, struct judgement
   if (refused)
     return drop(p, refused);
   struct punt_mac mac = {.local = 2};
-  __u32 id = record_punt(p, j);
+  __u32 id = record_punt(skb, p, j);
   if (!id)
     return drop(p, counter_punt_full);
   __sync_fetch_and_add(&usage->punts, 1);

@@ -12,6 +12,7 @@ struct schema {
   enum endpoint_state endpoint_state;
   enum endpoint_kind endpoint_kind;
   enum endpoint_flag endpoint_flag;
+  enum host_port_kind host_port_kind;
   enum owner_kind owner_kind;
   enum action action;
   enum live live;

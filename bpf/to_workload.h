@@ -13,6 +13,10 @@ FAST int is_current_to_workload(struct packet *p, struct connection *c, const st
     return 0;
   if (!c->slot[side])
     return 1;
+  if (unlikely(c->slot[side] == host_slot)) {
+    struct endpoint *host = p->translated ? 0 : host_endpoint();
+    return host && end_is_current(c, side, host);
+  }
   struct endpoint *from = endpoint_at(c->slot[side]);
   return (mark & mark_mask) == mark_workload && from && end_is_current(c, side, from) &&
          same_address(address_of(from, p->is_ipv6), p->source);
@@ -72,12 +76,13 @@ int to_workload(struct __sk_buff *skb)
     count(counter_unknown_interface);
     return TC_ACT_SHOT;
   }
-  struct packet p = {.slot = {0, slot}, .hook = hook_to_workload, .length = skb->len};
+  struct packet p = {.slot = {0, slot}, .hook = hook_to_workload, .length = skb->len, .translated = skb->ingress_ifindex != 0};
   if (unlikely(to->state == state_fenced))
     return drop(&p, counter_fenced);
   /* Already judged and counted where it came from. */
   if (to->kind == kind_tap && (skb->mark & mark_mask) == mark_forwarded)
     return TC_ACT_OK;
   int action = enforce_to_workload(skb, &p, to);
-  return unlikely(to->state == state_observed) ? TC_ACT_OK : action;
+  /* Whoever sends to an observed workload is governed all the same, the host too. */
+  return unlikely(to->state == state_observed && p.slot[0] != host_slot) ? TC_ACT_OK : action;
 }

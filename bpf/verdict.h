@@ -5,7 +5,11 @@
 
 enum { identity_host = 1, identity_world = 2, identity_unknown = 3 };
 
-/* One end of a connection. `owner` is 0 for an address that nobody of ours has; `host`: outer IPv4 address of a remote workload's host. `learns`: what it learnt by names may speak for its peers. */
+/*
+ * One end of a connection. `owner` is 0 for an address that nobody of ours has; `host`: outer IPv4 address of a remote workload's host;
+ * `guard`: the rule of the lock-out guard that allows it at the host's own end, else 0; `learns`: what it learnt by names may speak
+ * for its peers.
+ */
 struct party {
   __u64 word;
   __u32 slot;
@@ -14,6 +18,8 @@ struct party {
   __u32 state;
   __u32 host;
   __u32 learns;
+  __u32 guard;
+  __u32 padding;
 };
 
 FAST __u32 peer_of(const __u8 *address)
@@ -82,7 +88,15 @@ SHARED int resolve(const struct words *address, struct party *party)
     set_endpoint(party, owner->slot, endpoint);
     return 0;
   }
-  party->identity = owner->kind == owner_host ? identity_host : owner->identity;
+  if (owner->kind == owner_host) {
+    struct endpoint *host = host_endpoint();
+    if (host)
+      set_endpoint(party, host_slot, host);
+    party->owner = owner_host;
+    party->identity = identity_host;
+    return 0;
+  }
+  party->identity = owner->identity;
   if (owner->kind == owner_remote)
     party->host = bpf_ntohl(*(__u32 *)&owner->host[12]);
   return 0;
@@ -198,7 +212,7 @@ FAST void add_side(struct judgement *j, __u32 side, __u32 point)
 {
   const struct party *mine = &j->end[side], *peer = &j->end[side ^ 1];
   struct verdict *verdict = &j->verdict;
-  __u32 root = look_up(ruleset_of(mine->word) << 1 | side, peer->identity, point);
+  __u32 root = mine->guard ? VERDICT_IMMEDIATE | mine->guard : look_up(ruleset_of(mine->word) << 1 | side, peer->identity, point);
   __u32 action = (root >> verdict_action_shift) & 7;
   verdict->rule[side] = root & verdict_rule_mask;
   if (mine->state == state_observed) {
@@ -235,9 +249,9 @@ SHARED int judge(struct judgement *j, __u32 point)
     verdict->wait = 1;
     return 0;
   }
-  if (end[0].owner == owner_endpoint)
+  if (end[0].slot)
     add_side(j, 0, point);
-  if (end[1].owner == owner_endpoint)
+  if (end[1].slot)
     add_side(j, 1, point);
   return 0;
 }

@@ -9,6 +9,8 @@
 /** Sizes of the kernel's tables: every one has a named limit, and a full table denies and says so. */
 export interface Limits {
   readonly endpointsMax: number;
+  /** The slot of the host's own endpoint, the last; no workload gets it. Without an entry there the host is no subject of policy. */
+  readonly hostSlot: number;
   readonly addressesMax: number;
   readonly rowsMax: number;
   readonly portNodesMax: number;
@@ -26,10 +28,10 @@ export interface Limits {
 export type EndpointState = 'held' | 'governed' | 'fenced' | 'observed';
 
 export interface EndpointEntry {
-  /** Stable small number of the endpoint on this host, 1 … endpointsMax-1. */
+  /** Stable small number of the endpoint on this host, 1 … endpointsMax-1; `hostSlot` is the host itself, of kind `host`. */
   readonly slot: number;
   readonly ifindex: number;
-  readonly kind: 'veth' | 'tap';
+  readonly kind: 'veth' | 'tap' | 'host';
   readonly state: EndpointState;
   /** 24 bits. Together with `ruleset` and `epoch` it becomes visible to packets in one step. */
   readonly identity: number;
@@ -116,6 +118,22 @@ export interface ConnectionKey {
   /** For ICMP `type * 256 + code` of the asking message; the source port is then the echo identifier, 0 for other types. */
   readonly destinationPort: number;
 }
+
+/**
+ * An exception of the host's own end. `guard`: allowed whatever the rules say, told as `rule` (never 0); `address` is the far end's.
+ * `published`: the host's NAT gives what comes to this port to a workload, whose own end judges it; `address` is the host's. `0.0.0.0` and
+ * `::` stand for every address of their family; `port` as in a connection's key, 0 for protocols without.
+ */
+export type HostPort =
+  | {
+      readonly kind: 'guard';
+      readonly direction: KernelDirection;
+      readonly protocol: number;
+      readonly port: number;
+      readonly address: string;
+      readonly rule: number;
+    }
+  | { readonly kind: 'published'; readonly protocol: number; readonly port: number; readonly address: string };
 
 /** Of TCP, and of SCTP's associations likewise. `reset`: a rule ended it; it is there only so that both ends learn of it. */
 export type TcpState = 'none' | 'syn-sent' | 'established' | 'closing' | 'closed' | 'reset';
@@ -216,6 +234,10 @@ export interface Maps {
   addresses(): ReadonlyMap<string, AddressEntry>;
   address(address: string): AddressEntry | undefined;
 
+  /** These and no others from now on; what is in both sets is there throughout. */
+  setHostPorts(entries: readonly HostPort[]): void;
+  hostPorts(): readonly HostPort[];
+
   /**
    * Stores a port table (shared by content, also with what was pinned before a reopen) and returns its root, with one more reference.
    * Throws KernelError 'full' and stores nothing when there is no room. After a reopen every root that a row refers to has exactly one
@@ -275,6 +297,7 @@ export interface Programs {
   unload(): void;
 }
 
+/** `uplink`: what leaves the machine and comes into it; there the host itself is judged, where it is a subject. */
 export type Hook = 'workload' | 'uplink' | 'overlay' | 'punt';
 
 /** Attachments of programs to interfaces. */

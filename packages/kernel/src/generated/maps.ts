@@ -6,22 +6,24 @@
  * cidrs: type 11, flags 1, 131072 entries, 20/4, struct{prefix@0 u32; address@32 u8[16]} 20 -> u32
  * config: type 2, flags 1024, 1 entries, 4/64, u32 -> struct{heartbeat_ns@0 u64; revision@64 u32; punt_ifindex@96 u32; overlay_ifindex@128 u32; punt_rate@160 u32; punt_burst@192 u32; padding@224 u32; gateway_ipv4@256 u8[16]; gateway_ipv6@384 u8[16]} 64
  * connections: type 1, flags 0, 262144 entries, 40/128, struct{low@0 u8[16]; high@128 u8[16]; low_port@256 u16; high_port@272 u16; protocol@288 u8; padding@296 u8[3]} 40 -> struct{word@0 u64[2]; last_seen_ns@128 u64; idle_ns@192 u64; packets@256 u64[2]; bytes@384 u64[2]; slot@512 u32[2]; originator_is_high@576 u8; state@584 u8; flags@592 u8; kept@600 u8; sequence@608 u32; fin_end@640 u32[2]; identity@704 u32[2]; rule@768 u32[2]; first_seen_ns@832 u64; revision@896 u32; tick@928 u32; overlay_host@960 u32; padding2@992 u32} 128
- * counters: type 6, flags 0, 54 entries, 4/8, u32 -> u64
+ * counters: type 6, flags 0, 55 entries, 4/8, u32 -> u64
  * endpoint_counters: type 2, flags 0, 4096 entries, 4/512, u32 -> struct{count@0 u64[64]} 512
  * endpoints: type 2, flags 1024, 4096 entries, 4/72, u32 -> struct{word@0 u64; state@64 u8; kind@72 u8; mtu@80 u16; ifindex@96 u32; generation@128 u32; connections_max@160 u32; mac@192 u8[6]; gateway_mac@240 u8[6]; flags@288 u8; padding@296 u8[3]; ipv4@320 u8[16]; ipv6@448 u8[16]} 72
  * events: type 27, flags 0, 16777216 entries, 0/0, - -> -
  * fragments: type 9, flags 0, 16384 entries, 48/16, struct{source@0 u8[16]; destination@128 u8[16]; id@256 u32; ifindex@288 u32; protocol@320 u8; padding@328 u8[7]} 48 -> struct{at_ns@0 u64; next@64 u32; source_port@96 u16; destination_port@112 u16} 16
+ * host_ports: type 1, flags 1, 32768 entries, 24/4, struct{address@0 u8[16]; port@128 u16; protocol@144 u8; kind@152 u8; padding@160 u32} 24 -> u32
  * interface_hints: type 2, flags 0, 4096 entries, 4/4, u32 -> u32
  * interfaces: type 1, flags 0, 4096 entries, 4/4, u32 -> u32
  * learnt: type 1, flags 1, 131072 entries, 24/8, struct{address@0 u8[16]; slot@128 u32; padding@160 u32} 24 -> struct{peer@0 u32; lapsed@32 u32} 8
  * peer_hints: type 6, flags 0, 16384 entries, 4/24, u32 -> struct{address@0 u8[16]; generation@128 u32; peer@160 u32} 24
  * pendings: type 1, flags 0, 16384 entries, 40/16, struct{low@0 u8[16]; high@128 u8[16]; low_port@256 u16; high_port@272 u16; protocol@288 u8; padding@296 u8[3]} 40 -> struct{at_ns@0 u64; id@64 u32; padding@96 u32} 16
  * port_nodes: type 2, flags 0, 131072 entries, 4/128, u32 -> struct{bound@0 u32[15]; padding@480 u32; next@512 u32[16]} 128
- * punts: type 1, flags 0, 16384 entries, 4/104, u32 -> struct{at_ns@0 u64; word@64 u64[2]; slot@192 u32[2]; identity@256 u32[2]; rule@320 u32[2]; generation@384 u32[2]; source@448 u8[16]; destination@576 u8[16]; source_port@704 u16; destination_port@720 u16; protocol@736 u8; reason@744 u8; from_outside@752 u8; from_responder@760 u8; outcome@768 u32; holder_slot@800 u32} 104
+ * punts: type 1, flags 0, 16384 entries, 4/120, u32 -> struct{at_ns@0 u64; word@64 u64[2]; slot@192 u32[2]; identity@256 u32[2]; rule@320 u32[2]; generation@384 u32[2]; source@448 u8[16]; destination@576 u8[16]; source_port@704 u16; destination_port@720 u16; protocol@736 u8; reason@744 u8; hook@752 u8; from_responder@760 u8; outcome@768 u32; holder_slot@800 u32; ifindex@832 u32; mac@864 u8[6]; padding@912 u8[6]} 120
  * rows: type 1, flags 1, 1048576 entries, 8/4, struct{ruleset_direction@0 u32; peer@32 u32} 8 -> u32
  * runtime: type 2, flags 0, 1 entries, 4/8, u32 -> struct{recycle_at_ns@0 u64} 8
- * schema: type 2, flags 0, 1 entries, 4/192, u32 -> struct{event@0 struct{at_ns@0 u64; kind@64 enum32; reason@96 enum32; slot@128 u32[2]; identity@192 u32[2]; rule@256 u32[2]; revision@320 u32; length@352 u32; source@384 u8[16]; destination@512 u8[16]; source_port@640 u16; destination_port@656 u16; protocol@672 u8; tcp_state@680 u8; flags@688 u8; observed@696 u8; first_seen_ns@704 u64; packets@768 u64[2]; bytes@896 u64[2]} 128; limit@1024 enum32; idle_ms@1056 enum32; mark@1088 enum32; endpoint_state@1120 enum32; endpoint_kind@1152 enum32; endpoint_flag@1184 enum32; owner_kind@1216 enum32; action@1248 enum32; live@1280 enum32; verdict_bits@1312 enum32; tcp_state@1344 enum32; connection_flag@1376 enum32; punt_reason@1408 enum32; punt_verb@1440 enum32; punt_outcome@1472 enum32} 192
+ * schema: type 2, flags 0, 1 entries, 4/192, u32 -> struct{event@0 struct{at_ns@0 u64; kind@64 enum32; reason@96 enum32; slot@128 u32[2]; identity@192 u32[2]; rule@256 u32[2]; revision@320 u32; length@352 u32; source@384 u8[16]; destination@512 u8[16]; source_port@640 u16; destination_port@656 u16; protocol@672 u8; tcp_state@680 u8; flags@688 u8; observed@696 u8; first_seen_ns@704 u64; packets@768 u64[2]; bytes@896 u64[2]} 128; limit@1024 enum32; idle_ms@1056 enum32; mark@1088 enum32; endpoint_state@1120 enum32; endpoint_kind@1152 enum32; endpoint_flag@1184 enum32; host_port_kind@1216 enum32; owner_kind@1248 enum32; action@1280 enum32; live@1312 enum32; verdict_bits@1344 enum32; tcp_state@1376 enum32; connection_flag@1408 enum32; punt_reason@1440 enum32; punt_verb@1472 enum32; punt_outcome@1504 enum32} 192
  * scratch: type 6, flags 0, 1 entries, 4/768, u32 -> struct{word@0 u64[96]} 768
+ * translated: type 9, flags 0, 65536 entries, 40/8, struct{low@0 u8[16]; high@128 u8[16]; low_port@256 u16; high_port@272 u16; protocol@288 u8; padding@296 u8[3]} 40 -> u64
  * usage: type 2, flags 1024, 4096 entries, 4/64, u32 -> struct{connections@0 u64[2]; punts@128 u64; punt_bucket@192 u64; refusal_event_bucket@256 u64; connection_event_bucket@320 u64; answer_bucket@384 u64; events_suppressed@448 u64} 64
  */
 import {
@@ -32,8 +34,8 @@ import {
 } from '../address.ts';
 
 /** Hash of the layout of all maps. Objects with another layout do not fit these codecs. */
-export const layout = 'c49b5d1574cfaa88';
-export const mapNames = ['addresses', 'cidr_generation', 'cidrs', 'config', 'connections', 'counters', 'endpoint_counters', 'endpoints', 'events', 'fragments', 'interface_hints', 'interfaces', 'learnt', 'peer_hints', 'pendings', 'port_nodes', 'punts', 'rows', 'runtime', 'schema', 'scratch', 'usage'] as const;
+export const layout = 'c1bdf7fe0013a67a';
+export const mapNames = ['addresses', 'cidr_generation', 'cidrs', 'config', 'connections', 'counters', 'endpoint_counters', 'endpoints', 'events', 'fragments', 'host_ports', 'interface_hints', 'interfaces', 'learnt', 'peer_hints', 'pendings', 'port_nodes', 'punts', 'rows', 'runtime', 'schema', 'scratch', 'translated', 'usage'] as const;
 export type MapName = (typeof mapNames)[number];
 
 /** `enum action` */
@@ -41,23 +43,25 @@ export const action = { allow: 0, deny: 1, reject: 2, ask: 3 } as const;
 /** `enum connection_flag` */
 export const connectionFlag = { decided: 1, replied: 2, routed: 4, reported: 8, fin: 16, finAcked: 64 } as const;
 /** Names of the counters, by number; they are part of the API. */
-export const counterNames = ['denied', 'rejected', 'no_row', 'spoofed', 'malformed', 'unknown_interface', 'unknown_protocol', 'vlan', 'fenced', 'multicast', 'table_full', 'budget', 'punt_rate', 'punt_full', 'punt_absorbed', 'punt_stale', 'punt_unknown', 'punt_no_device', 'refused', 'icmp_unmatched', 'icmp_redirect', 'router_advertisement', 'router_solicitation', 'neighbour_spoofed', 'neighbour_swallowed', 'fragment_unknown', 'fragment_overlap', 'extension_headers', 'misdirected', 'tcp_flags', 'ttl_exceeded', 'too_big', 'uplink_spoofed', 'overlay_spoofed', 'unreachable_remote', 'answer_rate', 'program_error', 'live_reset', 'connections_opened', 'connections_judged_again', 'connections_closed', 'connections_recycled', 'asked', 'held', 'admitted', 'neighbour_answered', 'reset_sent', 'icmp_sent', 'observed_denied', 'events_lost', 'events_suppressed', 'recycle_runs', 'connections_reset', 'connections_kept'] as const;
+export const counterNames = ['denied', 'rejected', 'no_row', 'spoofed', 'malformed', 'unknown_interface', 'unknown_protocol', 'vlan', 'fenced', 'multicast', 'table_full', 'budget', 'punt_rate', 'punt_full', 'punt_absorbed', 'punt_stale', 'punt_unknown', 'punt_no_device', 'refused', 'icmp_unmatched', 'icmp_redirect', 'router_advertisement', 'router_solicitation', 'neighbour_spoofed', 'neighbour_swallowed', 'fragment_unknown', 'fragment_overlap', 'extension_headers', 'misdirected', 'tcp_flags', 'ttl_exceeded', 'too_big', 'uplink_spoofed', 'overlay_spoofed', 'unreachable_remote', 'answer_rate', 'program_error', 'live_reset', 'host_unclaimed', 'connections_opened', 'connections_judged_again', 'connections_closed', 'connections_recycled', 'asked', 'held', 'admitted', 'neighbour_answered', 'reset_sent', 'icmp_sent', 'observed_denied', 'events_lost', 'events_suppressed', 'recycle_runs', 'connections_reset', 'connections_kept'] as const;
 /** `enum endpoint_flag` */
 export const endpointFlag = { endpointLearns: 1 } as const;
 /** `enum endpoint_kind` */
-export const endpointKind = { veth: 1, tap: 2 } as const;
+export const endpointKind = { veth: 1, tap: 2, host: 3 } as const;
 /** `enum endpoint_state` */
 export const endpointState = { absent: 0, held: 1, governed: 2, fenced: 3, observed: 4 } as const;
 /** `enum event_kind` */
 export const eventKind = { new: 1, deny: 2, drop: 3, ask: 4, close: 5 } as const;
+/** `enum host_port_kind` */
+export const hostPortKind = { guardOut: 0, guardIn: 1, published: 2 } as const;
 /** `enum idle_ms` */
 export const idleMs = { tcpSynSent: 30000, tcpEstablished: 21600000, tcpClosing: 120000, tcpClosed: 4000, reset: 120000, udpSingle: 30000, udpStream: 180000, icmp: 30000, sctpEstablished: 600000, other: 120000 } as const;
 /** `enum limit` */
-export const limit = { endpointsMax: 4096, addressesMax: 262144, rowsMax: 1048576, portNodesMax: 131072, cidrsMax: 131072, learntMax: 131072, interfaceHintsMax: 4096, peerHintsMax: 16384, connectionsMax: 262144, puntsMax: 16384, fragmentsMax: 16384, eventsBytes: 16777216, portDepthMax: 5, extensionsMax: 6, heartbeatMaxMs: 5000, recycleIntervalMs: 1000, pendingMs: 4000, puntMs: 900000, puntsPerEndpointMax: 512, fragmentMs: 30000, refusalEventsPerSecond: 500, refusalEventsBurst: 250, connectionEventsPerSecond: 50000, connectionEventsBurst: 10000, answersPerSecond: 1000, answersBurst: 250 } as const;
+export const limit = { endpointsMax: 4096, hostSlot: 4095, addressesMax: 262144, rowsMax: 1048576, portNodesMax: 131072, cidrsMax: 131072, learntMax: 131072, interfaceHintsMax: 4096, peerHintsMax: 16384, connectionsMax: 262144, puntsMax: 16384, fragmentsMax: 16384, hostPortsMax: 32768, translatedMax: 65536, eventsBytes: 16777216, portDepthMax: 5, extensionsMax: 6, heartbeatMaxMs: 5000, recycleIntervalMs: 1000, pendingMs: 4000, puntMs: 900000, puntsPerEndpointMax: 512, fragmentMs: 30000, refusalEventsPerSecond: 500, refusalEventsBurst: 250, connectionEventsPerSecond: 50000, connectionEventsBurst: 10000, answersPerSecond: 1000, answersBurst: 250 } as const;
 /** `enum live` */
 export const live = { judge: 0, keep: 1, reset: 2, stay: 3 } as const;
 /** `enum mark` */
-export const mark = { mask: 12288, answer: 4096, workload: 8192, forwarded: 12288 } as const;
+export const mark = { mask: 12288, answer: 4096, workload: 8192, forwarded: 12288, host: 64 } as const;
 /** `enum owner_kind` */
 export const ownerKind = { endpoint: 1, remote: 2, host: 3 } as const;
 /** `enum punt_outcome` */
@@ -447,6 +451,30 @@ export function writeFragmentKey(view: DataView, at: number, fields: FragmentKey
   for (let index = 0; index < 7; index++) view.setUint8(at + 41 + index, 0);
 }
 
+/** `struct host_port_key`: size and offsets in bytes. */
+export const hostPortKeyLayout = { size: 24, address: 0, port: 16, protocol: 18, kind: 19 } as const;
+export interface HostPortKeyFields {
+  readonly address: string;
+  readonly port: number;
+  readonly protocol: number;
+  readonly kind: number;
+}
+export function readHostPortKey(view: DataView, at: number): HostPortKeyFields {
+  return {
+    address: addressAt(view, at + 0),
+    port: view.getUint16(at + 16, true),
+    protocol: view.getUint8(at + 18),
+    kind: view.getUint8(at + 19),
+  };
+}
+export function writeHostPortKey(view: DataView, at: number, fields: HostPortKeyFields): void {
+  putAddress(fields.address, view, at + 0);
+  view.setUint16(at + 16, fields.port, true);
+  view.setUint8(at + 18, fields.protocol);
+  view.setUint8(at + 19, fields.kind);
+  for (let index = 0; index < 4; index++) view.setUint8(at + 20 + index, 0);
+}
+
 /** `struct learnt_key`: size and offsets in bytes. */
 export const learntKeyLayout = { size: 24, address: 0, slot: 16 } as const;
 export interface LearntKeyFields {
@@ -539,7 +567,7 @@ export function writePortNode(view: DataView, at: number, fields: PortNodeFields
 }
 
 /** `struct punt`: size and offsets in bytes. */
-export const puntLayout = { size: 104, atNs: 0, word: 8, slot: 24, identity: 32, rule: 40, generation: 48, source: 56, destination: 72, sourcePort: 88, destinationPort: 90, protocol: 92, reason: 93, fromOutside: 94, fromResponder: 95, outcome: 96, holderSlot: 100 } as const;
+export const puntLayout = { size: 120, atNs: 0, word: 8, slot: 24, identity: 32, rule: 40, generation: 48, source: 56, destination: 72, sourcePort: 88, destinationPort: 90, protocol: 92, reason: 93, hook: 94, fromResponder: 95, outcome: 96, holderSlot: 100, ifindex: 104, mac: 108 } as const;
 export interface PuntFields {
   readonly atNs: bigint;
   readonly word: readonly [bigint, bigint];
@@ -553,10 +581,12 @@ export interface PuntFields {
   readonly destinationPort: number;
   readonly protocol: number;
   readonly reason: number;
-  readonly fromOutside: number;
+  readonly hook: number;
   readonly fromResponder: number;
   readonly outcome: number;
   readonly holderSlot: number;
+  readonly ifindex: number;
+  readonly mac: string;
 }
 export function readPunt(view: DataView, at: number): PuntFields {
   return {
@@ -572,10 +602,12 @@ export function readPunt(view: DataView, at: number): PuntFields {
     destinationPort: view.getUint16(at + 90, true),
     protocol: view.getUint8(at + 92),
     reason: view.getUint8(at + 93),
-    fromOutside: view.getUint8(at + 94),
+    hook: view.getUint8(at + 94),
     fromResponder: view.getUint8(at + 95),
     outcome: view.getUint32(at + 96, true),
     holderSlot: view.getUint32(at + 100, true),
+    ifindex: view.getUint32(at + 104, true),
+    mac: macAt(view, at + 108),
   };
 }
 export function writePunt(view: DataView, at: number, fields: PuntFields): void {
@@ -596,10 +628,13 @@ export function writePunt(view: DataView, at: number, fields: PuntFields): void 
   view.setUint16(at + 90, fields.destinationPort, true);
   view.setUint8(at + 92, fields.protocol);
   view.setUint8(at + 93, fields.reason);
-  view.setUint8(at + 94, fields.fromOutside);
+  view.setUint8(at + 94, fields.hook);
   view.setUint8(at + 95, fields.fromResponder);
   view.setUint32(at + 96, fields.outcome, true);
   view.setUint32(at + 100, fields.holderSlot, true);
+  view.setUint32(at + 104, fields.ifindex, true);
+  putMac(fields.mac, view, at + 108);
+  for (let index = 0; index < 6; index++) view.setUint8(at + 114 + index, 0);
 }
 
 /** `struct row_key`: size and offsets in bytes. */

@@ -21,6 +21,7 @@ const identityMax = 2 ** 24 - 1;
 const epochMax = 2 ** 16 - 1;
 const wordBytes = 8;
 
+const kinds: readonly EndpointEntry['kind'][] = ['veth', 'tap', 'host'];
 const states: readonly EndpointState[] = ['held', 'governed', 'fenced', 'observed'];
 
 function wordOf(entry: EndpointEntry): bigint {
@@ -63,7 +64,7 @@ function entryOf(slot: number, fields: EndpointFields): EndpointEntry {
   return {
     slot,
     ifindex: fields.ifindex,
-    kind: fields.kind === endpointKind.tap ? 'tap' : 'veth',
+    kind: kinds.find((kind) => endpointKind[kind] === fields.kind) ?? 'veth',
     state: states.find((state) => endpointState[state] === fields.state) ?? 'fenced',
     identity: Number(fields.word & 0xffffffn),
     ruleset: Number((fields.word >> 24n) & 0xffffffn),
@@ -126,7 +127,7 @@ export class Endpoints {
     if (sameRest && stops) this.#setState(at, state);
     Atomics.store(this.#words, (at + endpointLayout.word) / wordBytes, word);
     this.#setState(at, state);
-    this.#setInterface(entry.ifindex, entry.slot);
+    if (entry.kind !== 'host') this.#setInterface(entry.ifindex, entry.slot);
   }
 
   remove(slot: number): void {

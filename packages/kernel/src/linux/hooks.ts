@@ -8,7 +8,7 @@ export const directions: readonly Direction[] = ['ingress', 'egress'];
 /** Names as in bpf/. A hook whose program is not in the objects cannot be attached. */
 export const hookPrograms: Readonly<Record<Hook, Readonly<Partial<Record<Direction, string>>>>> = {
   workload: { ingress: 'from_workload', egress: 'to_workload' },
-  uplink: { ingress: 'from_uplink' },
+  uplink: { ingress: 'from_uplink', egress: 'to_uplink' },
   overlay: { ingress: 'from_overlay' },
   punt: { ingress: 'from_punt' },
 };
@@ -16,8 +16,11 @@ export const hookPrograms: Readonly<Record<Hook, Readonly<Partial<Record<Directi
  * Where nothing may go on that no program of ours has seen, a second program stands behind the first and drops. The first ends every
  * packet's way through the hook, so the second sees none, until somebody detaches the first.
  */
-export const closedProgram = 'closed';
-const closedHooks: ReadonlySet<Hook> = new Set<Hook>(['workload', 'punt']);
+const closedPrograms: Readonly<Partial<Record<Hook, string>>> = {
+  workload: 'closed',
+  punt: 'closed',
+  uplink: 'closed_uplink',
+};
 
 export const hooks = Object.keys(hookPrograms) as readonly Hook[];
 
@@ -38,13 +41,13 @@ export interface Place {
 /** Every place of a hook; those behind come first, so that there is no moment without them. */
 export function placesOf(ifindex: number, hook: Hook): readonly Place[] {
   const used = directions.filter((direction) => hookPrograms[hook][direction] !== undefined);
-  return (closedHooks.has(hook) ? [true, false] : [false]).flatMap((behind) =>
+  return (closedPrograms[hook] === undefined ? [false] : [true, false]).flatMap((behind) =>
     used.map((direction) => ({ hook, ifindex, direction, behind })),
   );
 }
 
 export function programOf(place: Place): string {
-  return place.behind ? closedProgram : hookPrograms[place.hook][place.direction]!;
+  return place.behind ? closedPrograms[place.hook]! : hookPrograms[place.hook][place.direction]!;
 }
 
 export function placeName(place: Place): string {

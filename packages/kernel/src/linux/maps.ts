@@ -14,6 +14,7 @@ import {
   type ConnectionKey,
   type CounterName,
   type EndpointEntry,
+  type HostPort,
   type KernelConfig,
   type KernelPortTable,
   type LearntEntry,
@@ -37,6 +38,7 @@ import {
 } from './addresses.ts';
 import { Connections } from './connections.ts';
 import { Endpoints } from './endpoints.ts';
+import { listHostPorts, setHostPorts } from './host-ports.ts';
 import { getLearnt, listLearnt, removeLearnt, setLearnt } from './learnt.ts';
 import { monotonicNs, type Mapping } from './libc.ts';
 import { Rows } from './rows.ts';
@@ -55,6 +57,7 @@ interface Opened {
 export class LinuxMaps implements Maps {
   readonly limits: Limits = {
     endpointsMax: limit.endpointsMax,
+    hostSlot: limit.hostSlot,
     addressesMax: limit.addressesMax,
     rowsMax: limit.rowsMax,
     portNodesMax: limit.portNodesMax,
@@ -111,6 +114,13 @@ export class LinuxMaps implements Maps {
   }
   heartbeat(): void {
     new DataView(this.#now.config.memory).setBigUint64(configLayout.heartbeatNs, monotonicNs(), true);
+  }
+
+  setHostPorts(entries: readonly HostPort[]): void {
+    setHostPorts(this.#now.tables.host_ports, entries);
+  }
+  hostPorts(): readonly HostPort[] {
+    return listHostPorts(this.#now.tables.host_ports);
   }
 
   setEndpoint(entry: EndpointEntry): void {

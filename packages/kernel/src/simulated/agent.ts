@@ -222,7 +222,9 @@ function testRun(
   ifindex: number,
 ): number {
   const arrival: Arrival =
-    program === 'from_workload' ? { hook: 'from-workload', ifindex } : { hook: 'to-workload', ifindex, marked: false };
+    program === 'from_workload'
+      ? { hook: 'from-workload', ifindex }
+      : { hook: 'to-workload', ifindex, marked: false, forwarded: false };
   const delivery = machine.run(new Uint8Array(frame), arrival);
   if (delivery.kind === 'dropped') return delivery.rejected ? action.redirect : action.shot;
   if (delivery.kind === 'punted' || delivery.kind === 'tunnelled') return action.redirect;

@@ -2,6 +2,7 @@
  * The programs over the simulated tables: what bpf/from_workload.h, to_workload.h, first.h and from_punt.h do with one packet. Fragments,
  * ARP, ICMP errors, hop limits and sizes are left to the real programs.
  */
+import { limit } from '../generated/maps.ts';
 import type { CounterName, EndpointEntry } from '../port.ts';
 import { forget, isDead, reportClose, sideOf, tableKey, useConnection } from './connections.ts';
 import { drop, tell } from './events.ts';
@@ -10,6 +11,7 @@ import { punt } from './held.ts';
 import { judgedAgain, openConnection, resetConnection } from './opening.ts';
 import {
   chargedSlot,
+  isSending,
   other,
   type Arrival,
   type Delivery,
@@ -18,7 +20,23 @@ import {
   type Surroundings,
 } from './packet-judging.ts';
 import { count, type HeldPacket, type Pair, type TableConnection } from './state.ts';
-import { endpointParty, judge, partyOf, severity, withLearnt, wordOf, type Party } from './verdict.ts';
+import { atUplink } from './uplink.ts';
+import {
+  disowned,
+  endpointParty,
+  guardOf,
+  isPublished,
+  judge,
+  partyOf,
+  severity,
+  withLearnt,
+  wordOf,
+  type Party,
+} from './verdict.ts';
+
+function isUplink({ hook }: Arrival): boolean {
+  return hook === 'to-uplink' || hook === 'from-uplink';
+}
 
 /** What is known of a packet that was not read. */
 const unread = packetOf({ protocol: 0, source: '::', sourcePort: 0, destination: '::', destinationPort: 0 });
@@ -26,6 +44,9 @@ const unread = packetOf({ protocol: 0, source: '::', sourcePort: 0, destination:
 /** The endpoint whose traffic the packet is: of the interface, or of the inner destination that came through the tunnel. */
 function endpointOf(around: Surroundings, parsed: Parsed, arrival: Arrival): EndpointEntry | CounterName {
   const { pinned } = around;
+  if (arrival.hook === 'to-uplink' || arrival.hook === 'from-uplink') {
+    return pinned.endpoints.get(limit.hostSlot) ?? 'unknown_interface';
+  }
   if (arrival.hook !== 'from-overlay') {
     const found = pinned.endpoints.values().find((candidate) => candidate.ifindex === arrival.ifindex);
     return found ?? 'unknown_interface';
@@ -36,6 +57,8 @@ function endpointOf(around: Surroundings, parsed: Parsed, arrival: Arrival): End
 }
 
 export function enforce(around: Surroundings, parsed: Parsed, bytes: number, arrival: Arrival): Delivery {
+  const left = atUplink(around, parsed, arrival);
+  if (left !== null) return left;
   const endpoint = endpointOf(around, parsed, arrival);
   if (typeof endpoint === 'string') {
     count(around.pinned, endpoint);
@@ -48,15 +71,16 @@ export function enforce(around: Surroundings, parsed: Parsed, bytes: number, arr
     answers: parsed.kind === 'packet' && parsed.answers,
     arrival,
     slot: endpoint.slot,
-    slots: arrival.hook === 'from-workload' ? [endpoint.slot, 0] : [0, endpoint.slot],
+    slots: isSending(arrival) ? [endpoint.slot, 0] : [0, endpoint.slot],
     vouched: false,
   };
   if (endpoint.state === 'fenced') return drop(around, seen, 'fenced');
   const delivery = parsed.kind === 'dropped' ? drop(around, seen, parsed.reason) : checked(around, seen, endpoint);
   // Observed: told and counted, never enforced.
-  if (endpoint.state === 'observed')
-    return { kind: 'passed', slot: arrival.hook === 'from-workload' ? 0 : endpoint.slot };
-  return delivery;
+  if (endpoint.state !== 'observed') return delivery;
+  // Whoever is at the other end is governed all the same; the host has no program of its own that would judge behind this one.
+  if (seen.slots.includes(limit.hostSlot) && endpoint.kind !== 'host') return delivery;
+  return { kind: 'passed', slot: arrival.hook === 'from-workload' ? 0 : endpoint.slot };
 }
 
 function checked(around: Surroundings, seen: Seen, endpoint: EndpointEntry): Delivery {
@@ -77,8 +101,9 @@ function known(around: Surroundings, seen: Seen): Delivery | null {
   if (connection === undefined || isDead(connection, nowNs)) return null;
   const side = sideOf(connection, seen.packet);
   if (!([0, 1] as const).every((index) => isCurrent(around, connection, index))) return null;
-  if (connection.slot[seen.arrival.hook === 'from-workload' ? side : other(side)] !== seen.slot) return null;
+  if (connection.slot[isSending(seen.arrival) ? side : other(side)] !== seen.slot) return null;
   if (!isSameSender(seen.arrival, connection, side)) return null;
+  if (isUplink(seen.arrival) && connection.slot[isSending(seen.arrival) ? other(side) : side] !== 0) return null;
   if (useConnection(pinned, limits, connection, seen.packet, seen.bytes, nowNs) === 'begins') return null;
   return passed(around, seen, connection.slot[other(side)], connection.overlayHost);
 }
@@ -95,8 +120,11 @@ function isCurrent(around: Surroundings, connection: TableConnection, index: 0 |
 function isSameSender(arrival: Arrival, connection: TableConnection, side: 0 | 1): boolean {
   switch (arrival.hook) {
     case 'from-workload':
+    case 'to-uplink':
+    case 'from-uplink':
       return true;
     case 'to-workload':
+      if (connection.slot[side] === limit.hostSlot) return !arrival.forwarded;
       return connection.slot[side] === 0 || arrival.marked;
     case 'from-overlay':
       return connection.overlayHost === arrival.host && connection.identity[side] === arrival.identity;
@@ -105,6 +133,7 @@ function isSameSender(arrival: Arrival, connection: TableConnection, side: 0 | 1
 
 /** Where a packet goes that may: to the endpoint it came for, to another one here, through the tunnel, or to the host's stack. */
 function passed(around: Surroundings, seen: Seen, receiverSlot: number, overlayHost: string | null): Delivery {
+  if (seen.arrival.hook === 'to-uplink') return { kind: 'passed', slot: 0 };
   if (seen.arrival.hook !== 'from-workload') return { kind: 'passed', slot: seen.slot };
   const sender = around.pinned.endpoints.get(seen.slot);
   const receiver = around.pinned.endpoints.get(receiverSlot);
@@ -116,11 +145,12 @@ function passed(around: Surroundings, seen: Seen, receiverSlot: number, overlayH
 /** On its way in a workload's address is believed only with the mark; a remote one's only from its own host, under its own identity. */
 function isBelieved(sender: Party, seen: Seen): boolean {
   const { arrival } = seen;
-  if (arrival.hook === 'from-workload' || seen.vouched) return true;
+  if (isSending(arrival) || seen.vouched) return true;
   if (arrival.hook === 'from-overlay') {
     return sender.owner === 'remote' && sender.host === arrival.host && sender.identity === arrival.identity;
   }
-  return sender.owner === 'endpoint' ? arrival.marked : sender.owner !== 'remote';
+  const isMarked = arrival.hook === 'to-workload' && arrival.marked;
+  return sender.owner === 'endpoint' ? isMarked : sender.owner !== 'remote';
 }
 
 /** The ends in the connection's order, or null where the source is not who it says. */
@@ -129,8 +159,13 @@ function endsOf(around: Surroundings, seen: Seen, side: 0 | 1, isOpen: boolean):
   const mine = pinned.endpoints.get(seen.slot);
   if (mine === undefined) return null;
   const { arrival, packet } = seen;
-  const sender = arrival.hook === 'from-workload' ? endpointParty(mine) : partyOf(pinned, packet.source);
-  const receiver = arrival.hook === 'from-workload' ? partyOf(pinned, packet.destination) : endpointParty(mine);
+  let sender = isSending(arrival) ? endpointParty(mine) : partyOf(pinned, packet.source);
+  let receiver = isSending(arrival) ? partyOf(pinned, packet.destination) : endpointParty(mine);
+  const point = packet.protocol * 0x10000 + packet.destinationPort;
+  const isForHost = arrival.hook === 'from-workload' && receiver.owner === 'host' && side === 0;
+  if (isForHost && isPublished(pinned, packet.destination, point)) receiver = disowned(receiver);
+  const isForwarded = arrival.hook === 'to-workload' && arrival.forwarded && !seen.vouched;
+  if (isForwarded && sender.owner === 'host') sender = disowned(sender);
   seen.slots = [sender.slot, receiver.slot];
   if (!isBelieved(sender, seen)) return null;
   const [opener, far, address] =
@@ -147,9 +182,16 @@ function evaluate(around: Surroundings, seen: Seen): Judgement | CounterName {
   const ends = endsOf(around, seen, side, open !== null);
   if (ends === null) return seen.arrival.hook === 'from-overlay' ? 'overlay_spoofed' : 'spoofed';
   const port = side === 0 ? packet.destinationPort : packet.sourcePort;
-  const verdict = judge(around.pinned, ends, packet.protocol * 0x10000 + port, open);
+  const point = packet.protocol * 0x10000 + port;
+  const [originator, responder] =
+    side === 0 ? [packet.source, packet.destination] : [packet.destination, packet.source];
+  const guarded: Pair<Party> = [
+    { ...ends[0], guard: guardOf(around.pinned, ends[0], 0, responder, point) },
+    { ...ends[1], guard: guardOf(around.pinned, ends[1], 1, originator, point) },
+  ];
+  const verdict = judge(around.pinned, guarded, point, open);
   // What a rule ended stays ended, whatever the rules are by now.
-  return { ends, verdict: open?.state === 'reset' ? { ...verdict, resets: true } : verdict, side, open };
+  return { ends: guarded, verdict: open?.state === 'reset' ? { ...verdict, resets: true } : verdict, side, open };
 }
 
 function first(around: Surroundings, seen: Seen): Delivery {
@@ -162,7 +204,8 @@ function settle(around: Surroundings, seen: Seen, judgement: Judgement, isDecide
   const { ends, verdict, open, side } = judgement;
   const receiver = ends[other(side)];
   const passes = !verdict.wait && verdict.action === 'allow' && !verdict.resets;
-  if (pinned.endpoints.get(seen.slot)?.state === 'observed' && !passes) {
+  const bindsHost = !isUplink(seen.arrival) && ends.some((end) => end.slot === limit.hostSlot);
+  if (pinned.endpoints.get(seen.slot)?.state === 'observed' && !passes && !bindsHost) {
     tell(around, seen, judgement, { kind: 'deny', reason: 'observed_denied', observed: true });
     return passed(around, seen, receiver.slot, receiver.host);
   }

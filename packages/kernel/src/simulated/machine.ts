@@ -24,8 +24,10 @@ export interface SimulatedOptions {
 /** A packet at a machine's edge: the interface that it enters or leaves by. */
 export type SimulatedArrival =
   | { readonly hook: 'from-workload'; readonly ifindex: number }
-  | { readonly hook: 'to-workload'; readonly ifindex: number; readonly marked?: boolean }
-  | { readonly hook: 'from-overlay'; readonly host: string; readonly identity: number };
+  | { readonly hook: 'to-workload'; readonly ifindex: number; readonly marked?: boolean; readonly forwarded?: boolean }
+  | { readonly hook: 'from-overlay'; readonly host: string; readonly identity: number }
+  | { readonly hook: 'to-uplink'; readonly ifindex: number; readonly forwarded?: boolean }
+  | { readonly hook: 'from-uplink'; readonly ifindex: number };
 
 export type SimulatedDelivery =
   | Delivery
@@ -111,7 +113,8 @@ class Machine implements SimulatedMachine {
 
   #isAttached(arrival: SimulatedArrival): boolean {
     if (this.pinned === null) return false;
-    if (arrival.hook !== 'from-overlay') return this.pinned.links.get(arrival.ifindex)?.has('workload') === true;
+    const hook = arrival.hook === 'to-uplink' || arrival.hook === 'from-uplink' ? 'uplink' : 'workload';
+    if (arrival.hook !== 'from-overlay') return this.pinned.links.get(arrival.ifindex)?.has(hook) === true;
     return this.pinned.links.get(this.pinned.config.overlayIfindex)?.has('overlay') === true;
   }
 
@@ -137,7 +140,16 @@ function addLoopback(network: Network): void {
 }
 
 function fullArrival(arrival: SimulatedArrival): Arrival {
-  return arrival.hook === 'to-workload' ? { ...arrival, marked: arrival.marked ?? false } : arrival;
+  switch (arrival.hook) {
+    case 'to-workload':
+      return { ...arrival, marked: arrival.marked ?? false, forwarded: arrival.forwarded ?? arrival.marked ?? false };
+    case 'to-uplink':
+      return { ...arrival, forwarded: arrival.forwarded ?? false };
+    case 'from-workload':
+    case 'from-overlay':
+    case 'from-uplink':
+      return arrival;
+  }
 }
 
 export function createSimulatedMachine(options: SimulatedOptions): SimulatedMachine {

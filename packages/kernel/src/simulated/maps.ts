@@ -1,6 +1,6 @@
 /** The port's maps over the simulated tables, with the capacities and refusals of the real ones. */
 import { canonicalAddress, cidrText, parseCidr } from '../address.ts';
-import { counterNames } from '../generated/maps.ts';
+import { counterNames, limit } from '../generated/maps.ts';
 import { PortNodes, type NodeStore } from '../port-nodes.ts';
 import type { PortNode } from '../port-tree.ts';
 import {
@@ -10,6 +10,7 @@ import {
   type ConnectionKey,
   type CounterName,
   type EndpointEntry,
+  type HostPort,
   type KernelConfig,
   type KernelPortTable,
   type LearntEntry,
@@ -20,6 +21,7 @@ import {
   type Row,
   type RowKey,
 } from '../port.ts';
+import { hostPortText } from '../host-port.ts';
 import { forget, isDead, portConnection, tableKey } from './connections.ts';
 import type { Failures } from './failures.ts';
 import { sweepHeld } from './held.ts';
@@ -134,6 +136,17 @@ export class SimulatedMaps implements Maps {
   }
   address(address: string): AddressEntry | undefined {
     return this.#now.addresses.get(canonicalAddress(address));
+  }
+
+  setHostPorts(entries: readonly HostPort[]): void {
+    const { hostPorts } = this.#at('set host ports');
+    if (entries.length > limit.hostPortsMax) throw new KernelError('set host ports', 'full');
+    const canonical = entries.map((entry) => ({ ...entry, address: canonicalAddress(entry.address) }));
+    hostPorts.clear();
+    for (const entry of canonical) hostPorts.set(hostPortText(entry), entry);
+  }
+  hostPorts(): readonly HostPort[] {
+    return [...this.#now.hostPorts.values()];
   }
 
   addPortTable(table: KernelPortTable): PortRoot {

@@ -10,11 +10,22 @@ import type { Judged, Party } from './verdict.ts';
  */
 export type Arrival =
   | { readonly hook: 'from-workload'; readonly ifindex: number }
-  | { readonly hook: 'to-workload'; readonly ifindex: number; readonly marked: boolean }
-  | { readonly hook: 'from-overlay'; readonly host: string; readonly identity: number };
+  | { readonly hook: 'to-workload'; readonly ifindex: number; readonly marked: boolean; readonly forwarded: boolean }
+  | { readonly hook: 'from-overlay'; readonly host: string; readonly identity: number }
+  /** Out of the machine and into it; `forwarded`: it came in by another interface, and is not the host's own. */
+  | { readonly hook: 'to-uplink'; readonly ifindex: number; readonly forwarded: boolean }
+  | { readonly hook: 'from-uplink'; readonly ifindex: number };
+
+/** The endpoint at the hook is the sender. */
+export function isSending(arrival: Arrival): boolean {
+  return arrival.hook === 'from-workload' || arrival.hook === 'to-uplink';
+}
 
 export type Delivery =
-  /** To an endpoint of this host, or to the host's stack (`slot` 0). */
+  /**
+   * To an endpoint of this host (`hostSlot`: to the host itself, judged), or to the host's stack (`slot` 0), which forwards it or, where
+   * the host is a subject, drops it.
+   */
   | { readonly kind: 'passed'; readonly slot: number }
   /** Through the tunnel to another host, under the sender's identity. */
   | { readonly kind: 'tunnelled'; readonly host: string; readonly identity: number }

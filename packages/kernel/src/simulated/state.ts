@@ -4,6 +4,7 @@ import type {
   AddressEntry,
   CounterName,
   EndpointEntry,
+  HostPort,
   Hook,
   InterfaceInfo,
   KernelConfig,
@@ -84,6 +85,10 @@ export interface Pinned {
   readonly endpoints: Map<number, EndpointEntry>;
   readonly usage: Map<number, Usage>;
   readonly addresses: Map<string, AddressEntry>;
+  /** By their text. */
+  readonly hostPorts: Map<string, HostPort>;
+  /** Keys of connections that left under the host's address without being its own. */
+  readonly translated: Set<string>;
   /** `ruleset * 2 + ingress` and peer, as text. */
   readonly rows: Map<string, PortRoot>;
   readonly nodes: Map<number, PortNode>;
@@ -115,6 +120,7 @@ export interface Network {
 
 export const defaultLimits: Limits = {
   endpointsMax: limit.endpointsMax,
+  hostSlot: limit.hostSlot,
   addressesMax: limit.addressesMax,
   rowsMax: limit.rowsMax,
   portNodesMax: limit.portNodesMax,
@@ -142,6 +148,8 @@ export function emptyPinned(objectVersion: number): Pinned {
     endpoints: new Map(),
     usage: new Map(),
     addresses: new Map(),
+    hostPorts: new Map(),
+    translated: new Set(),
     rows: new Map(),
     nodes: new Map(),
     cidrs: new Map(),

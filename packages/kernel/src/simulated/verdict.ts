@@ -1,6 +1,8 @@
 /** Who the two ends of a packet are, and what the rows in force say about them: bpf/verdict.h over the simulated tables. */
 import { parseCidr, writeAddress } from '../address.ts';
 import type { CounterName, EndpointEntry, EndpointState, KernelVerdict, PortRoot, VerdictAction } from '../port.ts';
+import { limit } from '../generated/maps.ts';
+import { everyAddressLike, hostPortText } from '../host-port.ts';
 import { decodeVerdict, isVerdict } from '../port-nodes.ts';
 import { lookUp } from '../port-tree.ts';
 import { learntKey, type Pair, type Pinned } from './state.ts';
@@ -19,6 +21,8 @@ export interface Party {
   readonly host: string | null;
   /** What it learnt by names may speak for its peers. */
   readonly learns: boolean;
+  /** The rule of the guard that allows it at the host's own end. */
+  readonly guard: number;
 }
 
 /** What the entry of a live connection says, which is judged again. */
@@ -41,15 +45,20 @@ export function endpointParty(endpoint: EndpointEntry): Party {
     ruleset: endpoint.ruleset,
     host: null,
     learns: endpoint.learns === true,
+    guard: 0,
   };
 }
 
-const outside = { slot: 0, word: '', ruleset: 0, state: 'none', host: null, learns: false } as const;
+const outside = { slot: 0, word: '', ruleset: 0, state: 'none', host: null, learns: false, guard: 0 } as const;
 
 export function partyOf(pinned: Pinned, address: string): Party {
   const owner = pinned.addresses.get(address);
   if (owner === undefined) return { ...outside, owner: 'nobody', identity: cidrPeer(pinned, address) };
-  if (owner.kind === 'host') return { ...outside, owner: 'host', identity: identity.host };
+  if (owner.kind === 'host') {
+    const host = pinned.endpoints.get(limit.hostSlot);
+    const own = host === undefined ? outside : endpointParty(host);
+    return { ...own, owner: 'host', identity: identity.host };
+  }
   if (owner.kind === 'remote') return { ...outside, owner: 'remote', identity: owner.identity, host: owner.host };
   const endpoint = pinned.endpoints.get(owner.slot);
   // An address whose endpoint is gone belongs to nobody who may speak or listen.
@@ -75,6 +84,31 @@ export function cidrPeer(pinned: Pinned, address: string): number {
       best = { bits: cidr.prefixBits, peer };
   }
   return best.peer;
+}
+
+/** Still the host's address, but not the host's own doing. */
+export function disowned(party: Party): Party {
+  return { ...outside, owner: party.owner, identity: party.identity };
+}
+
+/** The rule of the guard that allows a connection at one end, else 0. */
+export function guardOf(pinned: Pinned, party: Party, side: 0 | 1, far: string, point: number): number {
+  if (party.slot !== limit.hostSlot) return 0;
+  const wanted = { kind: 'guard', direction: side === 0 ? 'egress' : 'ingress', rule: 0, ...portOf(point) } as const;
+  const found = [far, everyAddressLike(far)]
+    .map((address) => pinned.hostPorts.get(hostPortText({ ...wanted, address })))
+    .find((entry) => entry !== undefined);
+  return found?.kind === 'guard' ? found.rule : 0;
+}
+
+export function isPublished(pinned: Pinned, address: string, point: number): boolean {
+  return [address, everyAddressLike(address)].some((each) =>
+    pinned.hostPorts.has(hostPortText({ kind: 'published', ...portOf(point), address: each })),
+  );
+}
+
+function portOf(point: number): { readonly protocol: number; readonly port: number } {
+  return { protocol: Math.floor(point / 0x10000), port: point % 0x10000 };
 }
 
 const network = new DataView(new ArrayBuffer(16));
@@ -172,8 +206,9 @@ export function judge(pinned: Pinned, ends: Pair<Party>, point: number, recorded
     return { action: 'deny', reason: 'fenced', rule, asked, wait: false, observed, kept, stays, resets };
   for (const side of wait ? [] : ([0, 1] as const)) {
     const mine = ends[side];
-    if (mine.owner !== 'endpoint') continue;
-    const found = sideVerdict(pinned, mine.ruleset, side, ends[side === 0 ? 1 : 0].identity, point);
+    if (mine.slot === 0) continue;
+    const guard: KernelVerdict | null = mine.guard === 0 ? null : { action: 'allow', rule: mine.guard };
+    const found = guard ?? sideVerdict(pinned, mine.ruleset, side, ends[side === 0 ? 1 : 0].identity, point);
     const verdict: KernelVerdict = found ?? { action: 'deny', rule: 0 };
     rule[side] = verdict.rule;
     if (mine.state === 'observed') {
