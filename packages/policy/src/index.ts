@@ -69,6 +69,7 @@ export { type ConditionFacts, conditionEnvironment, type PartyFacts, type TimeFa
 export type { ConditionProblem } from './conditions/syntax.ts';
 export { type ZoneClock, zoneClock } from './conditions/zone.ts';
 export { type Compiler, createCompiler } from './compile/compiler.ts';
+export type { Answer, Learnt, LearntMove } from './compile/learnt.ts';
 export type {
   CidrChange,
   CompilerChange,

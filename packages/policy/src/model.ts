@@ -145,6 +145,8 @@ export interface CompiledSubject {
   readonly identity: IdentityId;
   readonly egress: CompiledDirection;
   readonly ingress: CompiledDirection;
+  /** Whether what it learnt by name counts for its egress. */
+  readonly learns: boolean;
 }
 
 /** A network that some document names, as a peer. The longest matching prefix gives an address its peer; none gives `world`. */

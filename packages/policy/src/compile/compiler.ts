@@ -6,33 +6,41 @@ import {
   type PeerId,
   reservedIdentity,
 } from '../model.ts';
-import { builtin } from '../decide/decide.ts';
-import type { Tier } from '../resolve/precedence.ts';
-import { emptyPolicySet, type PolicySet } from '../resolve/policy-set.ts';
-import { type ResolvedRule, sameRule } from '../resolve/rule.ts';
-import { changedPolicies, policyRules } from '../resolve/rules-in-order.ts';
 import { Floors } from './floor.ts';
-import { Networks } from './networks.ts';
+import { Groups, isSegmentGroup } from './groups.ts';
+import { type Answer, type Learnt, LearntPeers } from './learnt.ts';
+import { cidrChanges, Networks } from './networks.ts';
 import type { OwnEnd } from './own-end.ts';
-import { peerSetHas, type PeerSet, type RuleEntry } from './peer-set.ts';
-import { type CidrEntry, fixedPeer, type Group, joinGroup, type PeerEntry, unknownEntry } from './peer.ts';
+import { peerSetHas, type PeerSet } from './peer-set.ts';
+import {
+  type CidrEntry,
+  type Group,
+  hostEntry,
+  type IdentityEntry,
+  joinGroup,
+  type PeerEntry,
+  unknownEntry,
+  worldEntry,
+} from './peer.ts';
+import { Policies } from './policies.ts';
 import { PortTables } from './port-table.ts';
 import { startRound } from './round.ts';
-import { isSegmentGroup, RuleBook } from './rule-book.ts';
+import { RuleBook } from './rule-book.ts';
 import { Selections } from './selections.ts';
 import { Sides } from './sides.ts';
 import { Subject } from './subject.ts';
-import {
-  checkedChange,
-  type CidrChange,
-  type CompilerChange,
-  type CompilerUpdate,
-  type SubjectChange,
-} from './update.ts';
+import { checkedChange, type CompilerChange, type CompilerUpdate, type SubjectChange } from './update.ts';
 
 /** Tables for the subjects of one host, kept up to date. What it gives out stays readable; maps in it show the latest update. */
 export interface Compiler {
   update(change: CompilerChange): CompilerUpdate;
+  /**
+   * Keeps in mind what workloads learnt by name, until `forget`. The update has at most new rows: an address may be that peer for who
+   * learnt it as soon as they are written. Names that no rule asks for make no peer, and may do so later.
+   */
+  learn(answers: readonly Answer[]): { readonly learnt: readonly Learnt[]; readonly update: CompilerUpdate };
+  /** For what `learn` gave, once for each time. The addresses are taken out of the kernel before, then the rows. */
+  forget(learnt: readonly Learnt[]): CompilerUpdate;
   subject(identity: IdentityId): CompiledSubject | undefined;
   /** The prefixes in use, each as a peer. */
   cidrs(): readonly CidrPeer[];
@@ -51,35 +59,36 @@ export function createCompiler(): Compiler {
 class IncrementalCompiler implements Compiler {
   readonly #tables = new PortTables();
   readonly #floors = new Floors(this.#tables);
-  readonly #host = fixedPeer('host', reservedIdentity.host);
-  readonly #world = fixedPeer('world', reservedIdentity.world);
+  readonly #host = hostEntry();
+  readonly #world = worldEntry();
   readonly #selections: Selections;
   readonly #networks: Networks;
+  readonly #learnt: LearntPeers;
   readonly #book: RuleBook;
+  readonly #policies: Policies;
   readonly #sides: Sides;
-  readonly #unknownVerdict = this.#tables.holdVerdict(builtin('deny', 'unknown'));
-  readonly #rulesByPolicy = new Map<string, readonly RuleEntry[]>();
   readonly #subjects = new Map<IdentityId, Subject>();
   /** Subjects that may have other sides than before. */
   readonly #unplaced = new Set<Subject>();
-  #tiers: ReadonlyMap<string, Tier> = new Map();
-  #policySet: PolicySet = emptyPolicySet;
+  #groupsMade = 0;
 
   constructor() {
-    const onMembership = (entry: PeerEntry, group: Group): void => this.#membershipChanged(entry, group);
-    const onPrefix = (entry: CidrEntry, covering: PeerEntry): void => this.#markPeer(entry, [entry, covering]);
-    const hostGroup: Group = { key: 'host', number: 0, members: new Set(), peerSets: new Set() };
+    const listener = (entry: PeerEntry, group: Group): void => this.#membershipChanged(entry, group);
+    const onPrefix = (entry: CidrEntry, covering: PeerEntry): void => this.#prefixChanged(entry, covering);
+    const nextNumber = (): number => ++this.#groupsMade;
+    const hostGroup: Group = { key: 'host', number: nextNumber(), members: new Set(), peerSets: new Set() };
     joinGroup(this.#host, hostGroup);
-    this.#selections = new Selections(onMembership);
-    this.#networks = new Networks(onMembership, onPrefix, this.#world);
-    this.#book = new RuleBook({
-      selections: this.#selections,
-      networks: this.#networks,
-      tables: this.#tables,
-      hostGroup,
-      onEnd: (end) => this.#endChanged(end),
-    });
-    this.#sides = new Sides({ tables: this.#tables, floors: this.#floors, book: this.#book });
+    const selections = new Selections({ host: this.#host, listener, nextNumber });
+    const networks = new Networks(listener, onPrefix, this.#world);
+    const groups = new Groups({ selections, networks, hostGroup, nextNumber });
+    const book = new RuleBook({ groups, tables: this.#tables, onEnd: (end) => this.#endChanged(end) });
+    this.#selections = selections;
+    this.#networks = networks;
+    this.#learnt = new LearntPeers({ groups, networks, listener });
+    this.#book = book;
+    this.#sides = new Sides({ tables: this.#tables, floors: this.#floors, book });
+    const onPosture = (entry: PeerEntry): void => this.#unplace(entry);
+    this.#policies = new Policies({ selections, groups, book, onPosture, onOrder: () => this.#sides.markAll() });
   }
 
   subject(identity: IdentityId): CompiledSubject | undefined {
@@ -91,45 +100,70 @@ class IncrementalCompiler implements Compiler {
   }
 
   sizes(): ReturnType<Compiler['sizes']> {
-    let rules = 0;
-    for (const entries of this.#rulesByPolicy.values()) rules += entries.length;
     const { size: identities } = this.#selections;
+    const { ruleCount: rules } = this.#policies;
     return { identities, rules, subjects: this.#subjects.size, portTables: this.#tables.size };
+  }
+
+  learn(answers: readonly Answer[]): { readonly learnt: readonly Learnt[]; readonly update: CompilerUpdate } {
+    const learnt = answers.map((answer) => this.#learnt.hold(answer));
+    return { learnt, update: this.#settle({ added: [], removed: [], subjectsRemoved: [] }) };
+  }
+
+  forget(learnt: readonly Learnt[]): CompilerUpdate {
+    for (const one of learnt) this.#learnt.release(one);
+    return this.#settle({ added: [], removed: [], subjectsRemoved: [] });
   }
 
   /** First everything is told what changed and marks what that may touch; then what is marked is made anew. */
   update(change: CompilerChange): CompilerUpdate {
     const checked = checkedChange(change, (identity) => this.#selections.identity(identity) !== undefined);
-    const identitiesRemoved = this.#removeIdentities(checked.identitiesRemoved);
-    const identitiesAdded = this.#setIdentities(checked.identitiesSet);
-    const removed = [...identitiesRemoved, ...checked.subjectsRemoved].filter((identity) =>
+    const removed = this.#removeIdentities(checked.identitiesRemoved);
+    const added = this.#setIdentities(checked.identitiesSet);
+    const subjectsRemoved = [...removed, ...checked.subjectsRemoved].filter((identity) =>
       this.#removeSubject(identity),
     );
-    if (checked.policySet !== null && checked.policySet !== this.#policySet) this.#setPolicySet(checked.policySet);
+    if (checked.host !== null) {
+      this.#selections.relabelHost(checked.host);
+      this.#unplace(this.#host);
+    }
+    const { policySet } = checked;
+    if (policySet !== null && policySet !== this.#policies.policySet) this.#policies.follow(policySet);
     for (const identity of checked.subjectsAdded) this.#addSubject(identity);
+    return this.#settle({ added, removed, subjectsRemoved });
+  }
 
-    this.#sides.place(this.#unplaced, this.#policySet);
+  #settle(identities: {
+    readonly added: readonly PeerId[];
+    readonly removed: readonly PeerId[];
+    readonly subjectsRemoved: readonly IdentityId[];
+  }): CompilerUpdate {
+    this.#sides.place(this.#unplaced, this.#policies.policySet);
     this.#sides.dropEmpty();
     this.#book.sweep();
-    const networks = this.#networks.settle();
+    const networkChanges = this.#networks.settle();
+    const learntChanges = this.#learnt.settle();
     const round = startRound({
       tables: this.#tables,
-      tiers: this.#tiers,
+      order: this.#policies.order,
       selections: this.#selections,
-      fixed: { host: this.#host, world: this.#world, unknown: this.#unknownVerdict },
+      host: this.#host,
+      world: this.#world,
       prefixes: this.#networks.entries(),
-      networks,
-      identitiesAdded,
-      identitiesRemoved,
+      learnt: this.#learnt,
+      networkChanges,
+      learntChanges,
+      identitiesAdded: identities.added,
+      identitiesRemoved: identities.removed,
     });
-    const changes: SubjectChange[] = removed
+    const subjects: SubjectChange[] = identities.subjectsRemoved
       .filter((identity) => !this.#subjects.has(identity))
       .map((identity) => ({ kind: 'removed', identity }));
-    for (const settled of this.#sides.settle(round, this.#unplaced)) changes.push(settled);
+    for (const settled of this.#sides.settle(round, this.#unplaced)) subjects.push(settled);
     this.#unplaced.clear();
     this.#floors.sweep();
     this.#tables.sweep();
-    return { subjects: changes, cidrs: { added: cidrChanges(networks.added), removed: cidrChanges(networks.removed) } };
+    return { subjects, cidrs: cidrChanges(networkChanges), learnt: learntChanges.moves };
   }
 
   #removeIdentities(identities: readonly IdentityId[]): (PeerId & IdentityId)[] {
@@ -137,8 +171,8 @@ class IncrementalCompiler implements Compiler {
     for (const identity of identities) {
       const entry = this.#selections.identity(identity);
       if (entry === undefined) continue;
-      this.#markPeer(entry, [entry]);
-      this.#selections.removeIdentity(identity);
+      this.#markIdentity(entry, entry.ports);
+      this.#selections.removeIdentity(entry);
       removed.push(entry.peer);
     }
     return removed;
@@ -147,13 +181,17 @@ class IncrementalCompiler implements Compiler {
   #setIdentities(set: ReadonlyMap<IdentityId, Labels>): (PeerId & IdentityId)[] {
     const added: (PeerId & IdentityId)[] = [];
     for (const [identity, labels] of set) {
-      const { entry, isNew } = this.#selections.setIdentity(identity, labels);
-      if (isNew) {
-        this.#markPeer(entry, [entry]);
+      const known = this.#selections.identity(identity);
+      if (known === undefined) {
+        const entry = this.#selections.addIdentity(identity, labels);
+        this.#markIdentity(entry, entry.ports);
         added.push(entry.peer);
       } else {
+        const { ports } = known;
+        this.#selections.relabel(known, labels);
+        if (known.ports !== ports) this.#markIdentity(known, ports || known.ports);
         // A segment's demand of isolation looks at labels that need not be in any selector.
-        this.#unplace(entry);
+        this.#unplace(known);
       }
     }
     return added;
@@ -161,12 +199,22 @@ class IncrementalCompiler implements Compiler {
 
   #addSubject(identity: IdentityId): void {
     if (this.#subjects.has(identity)) return;
-    const unknown = identity === (reservedIdentity.unknown as number);
-    const entry = unknown ? unknownEntry() : this.#selections.identity(identity);
+    const entry = this.#subjectEntry(identity);
     if (entry === undefined) throw new Error(`identity ${identity} was checked and is not known`);
-    const subject = new Subject(entry, !unknown);
+    const subject = new Subject(entry, identity !== (reservedIdentity.unknown as number));
     this.#subjects.set(identity, subject);
     this.#unplaced.add(subject);
+  }
+
+  #subjectEntry(identity: IdentityId): Subject['entry'] | undefined {
+    switch (identity as number) {
+      case reservedIdentity.unknown:
+        return unknownEntry();
+      case reservedIdentity.host:
+        return this.#host;
+      default:
+        return this.#selections.identity(identity);
+    }
   }
 
   #removeSubject(identity: IdentityId): boolean {
@@ -179,55 +227,13 @@ class IncrementalCompiler implements Compiler {
   }
 
   #unplace(entry: PeerEntry): void {
-    if (entry.kind !== 'identity') return;
-    const subject = this.#subjects.get(entry.peer as PeerId & IdentityId);
+    const subject = this.#subjectOf(entry);
     if (subject !== undefined) this.#unplaced.add(subject);
   }
 
-  #setPolicySet(after: PolicySet): void {
-    const before = this.#policySet;
-    this.#policySet = after;
-    this.#setTiers(after);
-    if (before.segments !== after.segments) {
-      for (const [name, segment] of after.segments) {
-        if (before.segments.get(name) === segment) continue;
-        for (const member of this.#book.setSegment(segment).members) this.#unplace(member);
-      }
-    }
-    for (const policy of changedPolicies(before, after)) this.#setRules(policy, policyRules(after, policy));
-    if (before.segments === after.segments) return;
-    // Peer sets of rules that are gone still hold the segments' groups: first they go.
-    this.#book.sweep();
-    for (const name of before.segments.keys()) if (!after.segments.has(name)) this.#book.removeSegment(name);
-  }
-
-  #setTiers(set: PolicySet): void {
-    const before = this.#tiers;
-    this.#tiers = new Map(set.tiers.map((tier) => [tier.name, tier]));
-    const same =
-      before.size === this.#tiers.size &&
-      set.tiers.every(({ name, position, order }) => {
-        const tier = before.get(name);
-        return tier?.position === position && tier.order === order;
-      });
-    if (same) return;
-    this.#book.reorder();
-    this.#sides.markAll();
-  }
-
-  /** Gives a policy other rules. Those that say the same as before at the same place stay. */
-  #setRules(policy: string, rules: readonly ResolvedRule[]): void {
-    const before = this.#rulesByPolicy.get(policy) ?? [];
-    const byName = before.length === 0 ? null : new Map(before.map((entry) => [entry.rule.name, entry]));
-    const after = rules.map((rule, index) => {
-      const known = before[index];
-      return known !== undefined && sameRule(known.rule, rule)
-        ? known
-        : this.#book.addRule(rule, byName?.get(rule.name));
-    });
-    for (const [index, entry] of before.entries()) if (after[index] !== entry) this.#book.removeRule(entry);
-    if (after.length === 0) this.#rulesByPolicy.delete(policy);
-    else this.#rulesByPolicy.set(policy, after);
+  #subjectOf(entry: PeerEntry): Subject | undefined {
+    const subject = this.#subjects.get((entry as IdentityEntry).peer);
+    return subject?.entry === entry ? subject : undefined;
   }
 
   /** Rules speak for the members of a set where none did, or none do where some did. */
@@ -241,40 +247,46 @@ class IncrementalCompiler implements Compiler {
     let members = 0;
     for (const group of set.groups) members += group.members.size;
     if (set.everybody || this.#subjects.size <= members) {
-      for (const subject of this.#subjects.values())
-        if (subject.judged && peerSetHas(set, subject.entry)) yield subject;
+      for (const subject of this.#subjects.values()) if (peerSetHas(set, subject.entry)) yield subject;
       return;
     }
     for (const group of set.groups) {
       for (const member of group.members) {
-        const subject = this.#subjects.get(member.peer as PeerId & IdentityId);
-        if (subject !== undefined && subject.entry === member) yield subject;
+        const subject = this.#subjectOf(member);
+        if (subject !== undefined) yield subject;
       }
     }
   }
 
   #membershipChanged(entry: PeerEntry, group: Group): void {
-    for (const { seenBy } of group.peerSets) {
-      for (const { sides } of seenBy) for (const side of sides) side.markPeer(entry);
-    }
+    if (entry.kind === 'cidr') this.#learnt.isStale = true;
+    this.#mark(entry, group.peerSets);
     if (group.peerSets.size > 0 || isSegmentGroup(group)) this.#unplace(entry);
   }
 
+  #prefixChanged(entry: CidrEntry, covering: PeerEntry): void {
+    this.#learnt.isStale = true;
+    this.#markAlike(entry, [entry, covering]);
+    // For the host `others` stands for workloads alone: an address has a row whatever it is in.
+    this.#subjects.get(hostIdentity)?.sides.ingress?.markPeer(entry);
+  }
+
+  #markIdentity(entry: IdentityEntry, ports: string): void {
+    this.#markAlike(entry, [entry]);
+    // Rules about everybody may ask for its named ports.
+    const { everybody } = this.#book;
+    if (ports !== '' && everybody !== null) this.#mark(entry, [everybody]);
+  }
+
   /** Marks the peer wherever one of these, or `others`, is in a far end: elsewhere it has no row, and its addresses never had one. */
-  #markPeer(entry: PeerEntry, alike: readonly PeerEntry[]): void {
-    for (const { groups } of [...alike, this.#selections.others]) {
-      for (const { peerSets } of groups) {
-        for (const { seenBy } of peerSets)
-          for (const { sides } of seenBy) for (const side of sides) side.markPeer(entry);
-      }
-    }
+  #markAlike(entry: PeerEntry, alike: readonly PeerEntry[]): void {
+    for (const { groups } of [...alike, this.#selections.others])
+      for (const { peerSets } of groups) this.#mark(entry, peerSets);
+  }
+
+  #mark(entry: PeerEntry, farEnds: Iterable<PeerSet>): void {
+    for (const { seenBy } of farEnds) for (const { sides } of seenBy) for (const side of sides) side.markPeer(entry);
   }
 }
 
-function cidrChanges(changes: ReadonlyMap<PeerEntry, PeerEntry>): CidrChange[] {
-  return [...(changes as ReadonlyMap<CidrEntry, PeerEntry>)].map(([{ peer, prefix }, covering]) => ({
-    cidr: prefix.cidr,
-    peer,
-    covering: covering.peer,
-  }));
-}
+const hostIdentity = reservedIdentity.host as number as IdentityId;

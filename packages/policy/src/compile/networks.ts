@@ -1,9 +1,10 @@
 import { cidrPeerFirst, type PeerId } from '../model.ts';
-import type { Prefix } from '../select/prefix.ts';
+import type { Prefix, PrefixBits } from '../select/prefix.ts';
 import { inNetwork } from '../resolve/segment.ts';
 import type { Network } from '../resolve/peers.ts';
 import { type CidrEntry, type Group, joinGroup, leaveGroup, type MembershipListener, type PeerEntry } from './peer.ts';
 import { PrefixTree } from './prefix-tree.ts';
+import type { CidrChange, CompilerUpdate } from './update.ts';
 
 /** Networks as a group of CIDR peers. It has members only while some subject's rules look at it. */
 export interface NetworkGroup extends Group {
@@ -14,9 +15,9 @@ export interface NetworkGroup extends Group {
 /** What a round of changes did to the prefixes in use. */
 export interface NetworkChanges {
   /** With the peer that the addresses of each new prefix had before. */
-  readonly added: ReadonlyMap<PeerEntry, PeerEntry>;
+  readonly added: ReadonlyMap<CidrEntry, PeerEntry>;
   /** With the peer that the addresses of each old prefix have now. */
-  readonly removed: ReadonlyMap<PeerEntry, PeerEntry>;
+  readonly removed: ReadonlyMap<CidrEntry, PeerEntry>;
 }
 
 const peerIdMax = 2 ** 32 - 1;
@@ -50,6 +51,18 @@ export class Networks {
 
   entries(): ReadonlySet<CidrEntry> {
     return this.#all;
+  }
+
+  /** A number for a peer of this compiler alone. */
+  newPeer(): PeerId {
+    const peer = cidrPeerFirst + this.#peersMade++;
+    if (peer > peerIdMax) throw new Error('the numbers for networks are used up');
+    return peer as PeerId;
+  }
+
+  /** The peer of the longest prefix in use that contains this one. */
+  covering(bits: PrefixBits): PeerEntry {
+    return this.#entries.covering(bits).at(-1) ?? this.#world;
   }
 
   activate(group: NetworkGroup): void {
@@ -115,17 +128,15 @@ export class Networks {
       known.uses++;
       return;
     }
-    const peer = cidrPeerFirst + this.#peersMade++;
-    if (peer > peerIdMax) throw new Error('the numbers for networks are used up');
     const entry: CidrEntry = {
-      peer: peer as PeerId,
+      peer: this.newPeer(),
       kind: 'cidr',
       prefix,
       uses: 1,
       groups: new Set(),
       signature: null,
     };
-    const covering = this.#entries.covering(prefix.bits).at(-1) ?? this.#world;
+    const covering = this.covering(prefix.bits);
     for (const namings of this.#namings.covering(prefix.bits)) {
       for (const [network, group] of namings) if (inNetwork(network, prefix.bits)) joinGroup(entry, group);
     }
@@ -154,16 +165,14 @@ export class Networks {
     const added = [...this.#added];
     const coveringBefore = this.#coveringBefore(added, removed);
     this.#added.clear();
-    const gone = removed.map(
-      (entry) => [entry, this.#entries.covering(entry.prefix.bits).at(-1) ?? this.#world] as const,
-    );
+    const gone = removed.map((entry) => [entry, this.covering(entry.prefix.bits)] as const);
     return { added: coveringBefore, removed: new Map(gone) };
   }
 
   #remove(entry: CidrEntry): void {
     this.#entries.delete(entry.prefix.bits);
     this.#all.delete(entry);
-    this.#onPrefix(entry, this.#entries.covering(entry.prefix.bits).at(-1) ?? this.#world);
+    this.#onPrefix(entry, this.covering(entry.prefix.bits));
     for (const group of entry.groups) leaveGroup(entry, group);
   }
 
@@ -183,4 +192,11 @@ export class Networks {
       }),
     );
   }
+}
+
+/** The same as the update tells it. */
+export function cidrChanges({ added, removed }: NetworkChanges): CompilerUpdate['cidrs'] {
+  const told = (changes: NetworkChanges['added']): CidrChange[] =>
+    Array.from(changes, ([{ peer, prefix }, covering]) => ({ cidr: prefix.cidr, peer, covering: covering.peer }));
+  return { added: told(added), removed: told(removed) };
 }

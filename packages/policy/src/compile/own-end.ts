@@ -11,11 +11,17 @@ export class OwnEnd {
   readonly lists = new Map<PeerSet, RuleList>();
   /** The sides for which these rules speak. */
   readonly sides = new Set<Side>();
+  #listsWithNames = 0;
 
   constructor(set: PeerSet, direction: Direction, number: number) {
     this.set = set;
     this.direction = direction;
     this.number = number;
+  }
+
+  /** Whether some rule here is about addresses that were learnt by name. */
+  get looksAtNames(): boolean {
+    return this.#listsWithNames > 0;
   }
 
   /** The far end, where this is its first rule here. `listNumber` is for a list that has to be made. */
@@ -27,6 +33,7 @@ export class OwnEnd {
       list = new RuleList(listNumber, far);
       this.lists.set(far, list);
       far.seenBy.add(this);
+      if (far.hasNames) this.#listsWithNames++;
     }
     list.add(rule);
     for (const side of this.sides) side.markSet(far);
@@ -47,6 +54,7 @@ export class OwnEnd {
     for (const side of this.sides) side.markMembers(far);
     this.lists.delete(far);
     far.seenBy.delete(this);
+    if (far.hasNames) this.#listsWithNames--;
     return far;
   }
 }

@@ -9,6 +9,8 @@ export interface PeerSet {
   readonly key: string;
   readonly everybody: boolean;
   readonly groups: readonly Group[];
+  /** Whether addresses that were learnt by name may be in it. */
+  readonly hasNames: boolean;
   /** The rules for which this is the subject's end; null where there are none. */
   readonly own: Record<Direction, OwnEnd | null>;
   /** Own ends with a rule for which this is the far end. */

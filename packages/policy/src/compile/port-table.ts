@@ -83,12 +83,15 @@ export class PortTables {
   }
 }
 
-export function verdictKey({ action, reason, terms }: SideVerdict): string {
-  return `${action} ${reasonText(reason)} ${terms ?? ''}`;
+/** Equal exactly for verdicts that say the same. */
+export function verdictKey({ action, reason, terms, live }: SideVerdict): string {
+  return `${action} ${reasonText(reason)} ${terms ?? ''} ${live ?? ''}`;
 }
 
 export function sameVerdict(a: SideVerdict, b: SideVerdict): boolean {
-  return a.action === b.action && a.terms === b.terms && reasonText(a.reason) === reasonText(b.reason);
+  return (
+    a.action === b.action && a.terms === b.terms && a.live === b.live && reasonText(a.reason) === reasonText(b.reason)
+  );
 }
 
 interface NumberedRange extends PortSpan {

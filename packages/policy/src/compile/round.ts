@@ -1,69 +1,78 @@
 import type { PeerId, PortTable } from '../model.ts';
-import { compareRules, type Tier } from '../resolve/precedence.ts';
+import type { LearntChanges, LearntPeers } from './learnt.ts';
 import type { NetworkChanges } from './networks.ts';
 import type { CidrEntry, PeerEntry } from './peer.ts';
-import type { NumberedVerdict, PortTables } from './port-table.ts';
-import type { Precedence } from './rule-list.ts';
+import type { PortTables } from './port-table.ts';
+import type { RuleOrder } from './rule-order.ts';
 import type { Selections } from './selections.ts';
 
 /** What every side needs to know of the rest, for one round of changes. */
 export interface Round {
   readonly tables: PortTables;
-  readonly precedence: Precedence;
+  readonly order: RuleOrder;
   /** Port tables by the rules and the floor that made them; for this round only. */
   readonly made: Map<string, PortTable>;
-  readonly unknown: NumberedVerdict;
   readonly others: PeerEntry;
   readonly host: PeerEntry;
-  /** Every peer there is, `others` and `unknown` not among them. */
-  readonly peers: () => Iterable<PeerEntry>;
+  readonly identities: () => Iterable<PeerEntry>;
+  /** Of these, those that say what some port of theirs is named. */
+  readonly withPorts: Iterable<PeerEntry>;
+  /** The peers that addresses outside have. */
+  readonly outside: () => Iterable<PeerEntry>;
   readonly exists: (entry: PeerEntry) => boolean;
-  /** Identities that no packet was judged by before this round, and those that none will be judged by after it. */
-  readonly identitiesAdded: ReadonlySet<PeerId>;
-  readonly identitiesRemoved: ReadonlySet<PeerId>;
-  /** For each new prefix the peer that its addresses had before, and for each old one the peer that they have now. */
-  readonly coveringBefore: ReadonlyMap<PeerId, PeerId>;
-  readonly coveringNow: ReadonlyMap<PeerId, PeerId>;
+  /** Peers that no packet was judged by before this round, and those that none will be judged by after it. */
+  readonly peersAdded: ReadonlySet<PeerId>;
+  readonly peersRemoved: ReadonlySet<PeerId>;
+  /** For each peer that addresses get in this round the one that they had, and for each that they lose the one that they have now. */
+  readonly before: ReadonlyMap<PeerId, PeerId>;
+  readonly now: ReadonlyMap<PeerId, PeerId>;
   /** Whether there are any of these. */
-  readonly prefixesChanged: boolean;
+  readonly addressesMoved: boolean;
 }
 
 export interface RoundParts {
   readonly tables: PortTables;
-  readonly tiers: ReadonlyMap<string, Tier>;
+  readonly order: RuleOrder;
   readonly selections: Selections;
-  readonly fixed: { readonly host: PeerEntry; readonly world: PeerEntry; readonly unknown: NumberedVerdict };
+  readonly host: PeerEntry;
+  readonly world: PeerEntry;
   readonly prefixes: ReadonlySet<CidrEntry>;
-  readonly networks: NetworkChanges;
+  readonly learnt: LearntPeers;
+  readonly networkChanges: NetworkChanges;
+  readonly learntChanges: LearntChanges;
   readonly identitiesAdded: readonly PeerId[];
   readonly identitiesRemoved: readonly PeerId[];
 }
 
 export function startRound(parts: RoundParts): Round {
-  const { tables, tiers, selections, prefixes, networks } = parts;
-  const { host, world, unknown } = parts.fixed;
+  const { tables, order, selections, host, world, prefixes, learnt, networkChanges, learntChanges } = parts;
+  const moved = learntChanges.moves.map(({ learnt: { peer }, from }) => [peer!, from] as const);
+  const before = new Map([...peerNumbers(networkChanges.added), ...moved]);
+  const learntAdded = Array.from(learntChanges.added, ({ peer }) => peer).filter((peer) => !before.has(peer));
   return {
     tables,
-    precedence: (a, b) => compareRules(tiers, a.rule, b.rule),
+    order,
     made: new Map(),
-    unknown,
     others: selections.others,
     host,
-    *peers() {
+    identities: () => selections.identities(),
+    withPorts: selections.withPorts,
+    *outside() {
       yield world;
-      yield* selections.identities();
       yield* prefixes;
+      yield* learnt.entries();
     },
     exists: (entry) =>
       entry === host ||
       entry === world ||
       prefixes.has(entry as CidrEntry) ||
+      learnt.has(entry) ||
       selections.identity(entry.peer) === entry,
-    identitiesAdded: new Set(parts.identitiesAdded),
-    identitiesRemoved: new Set(parts.identitiesRemoved),
-    coveringBefore: peerNumbers(networks.added),
-    coveringNow: peerNumbers(networks.removed),
-    prefixesChanged: networks.added.size + networks.removed.size > 0,
+    peersAdded: new Set([...parts.identitiesAdded, ...learntAdded]),
+    peersRemoved: new Set([...parts.identitiesRemoved, ...Array.from(learntChanges.removed, ({ peer }) => peer)]),
+    before,
+    now: peerNumbers(networkChanges.removed),
+    addressesMoved: before.size + networkChanges.removed.size > 0,
   };
 }
 
@@ -79,10 +88,9 @@ export type TableOf = (peer: PeerId) => PortTable;
  * `peers`: those whose tables may differ.
  */
 export function verdictChanged(round: Round, before: TableOf, now: TableOf, peers: Iterable<PeerId>): boolean {
-  const { coveringBefore, coveringNow, identitiesAdded, identitiesRemoved } = round;
   for (const peer of peers) {
-    if (identitiesAdded.has(peer) || identitiesRemoved.has(peer)) continue;
-    if (before(coveringBefore.get(peer) ?? peer) !== now(coveringNow.get(peer) ?? peer)) return true;
+    if (round.peersAdded.has(peer) || round.peersRemoved.has(peer)) continue;
+    if (before(round.before.get(peer) ?? peer) !== now(round.now.get(peer) ?? peer)) return true;
   }
   return false;
 }

@@ -1,46 +1,30 @@
-import type { PolicySet } from '../resolve/policy-set.ts';
-import { type Network, networkKey, type Peer, type Peers } from '../resolve/peers.ts';
-import type { ResolvedRule } from '../resolve/rule.ts';
-import { membershipOf, type Segment } from '../resolve/segment.ts';
-import { selectorKey, selectorMatches } from '../select/selector.ts';
-import type { NetworkGroup, Networks } from './networks.ts';
 import type { Direction } from '../model.ts';
+import type { Peers } from '../resolve/peers.ts';
+import type { ResolvedRule } from '../resolve/rule.ts';
+import type { Groups } from './groups.ts';
 import { OwnEnd } from './own-end.ts';
 import { endsOf, type PeerSet, type RuleEntry } from './peer-set.ts';
-import type { Group, PeerEntry } from './peer.ts';
+import type { PeerEntry } from './peer.ts';
 import { type NumberedVerdict, type PortTables, sameVerdict } from './port-table.ts';
-import type { SelectionGroup, Selections } from './selections.ts';
 import type { Side } from './side.ts';
 import { directions } from './subject.ts';
 
-/** The rules in force, their ends as shared peer sets, and the groups of those. */
+/** The rules in force, and their ends as shared peer sets. */
 export class RuleBook {
-  readonly #selections: Selections;
-  readonly #networks: Networks;
+  readonly #groups: Groups;
   readonly #tables: PortTables;
-  readonly #hostGroup: Group;
-  readonly #networkGroups = new Map<string, NetworkGroup>();
   readonly #peerSets = new Map<string, PeerSet>();
   readonly #idle = new Set<PeerSet>();
   readonly #onEnd: (end: OwnEnd) => void;
   #everybody: PeerSet | null = null;
   #endsMade = 0;
   #listsMade = 0;
-  #networkGroupsMade = 0;
 
   /** `onEnd` is told of each end that gets its first rule, or has lost its last one. */
-  constructor(parts: {
-    selections: Selections;
-    networks: Networks;
-    tables: PortTables;
-    hostGroup: Group;
-    onEnd: (end: OwnEnd) => void;
-  }) {
-    this.#onEnd = parts.onEnd;
-    this.#selections = parts.selections;
-    this.#networks = parts.networks;
+  constructor(parts: { groups: Groups; tables: PortTables; onEnd: (end: OwnEnd) => void }) {
+    this.#groups = parts.groups;
     this.#tables = parts.tables;
-    this.#hostGroup = parts.hostGroup;
+    this.#onEnd = parts.onEnd;
   }
 
   /** `former` is the rule of that name before: where the verdict is the same, tables that hold it stay the same. */
@@ -123,30 +107,11 @@ export class RuleBook {
   /** Some side looks at the set: its networks become peers. */
   #watch(set: PeerSet): void {
     if (set.watchers++ > 0) return;
-    for (const group of set.groups) if (isNetworkGroup(group)) this.#networks.activate(group);
+    for (const group of set.groups) this.#groups.activate(group);
   }
 
   #unwatch(set: PeerSet): void {
     if (--set.watchers === 0) this.#idle.add(set);
-  }
-
-  /** The group of the segment's workloads. */
-  setSegment(segment: Segment): SelectionGroup {
-    const { selector } = segment;
-    const matches = (labels: Parameters<typeof membershipOf>[1]) => membershipOf(segment, labels).kind === 'member';
-    const group = this.#selections.setGroup(segmentKey(segment.name), selector === null ? null : { selector, matches });
-    this.#networks.redefine(this.#networkGroup(segmentNetworksKey(segment.name), []), segment.networks);
-    return group;
-  }
-
-  /** The segment's rules are gone already. */
-  removeSegment(name: string): void {
-    const selection = this.#selections.group(segmentKey(name));
-    if (selection !== undefined) this.#selections.removeGroup(selection);
-    const networks = this.#networkGroups.get(segmentNetworksKey(name));
-    if (networks === undefined) return;
-    this.#networks.deactivate(networks);
-    this.#networkGroups.delete(networks.key);
   }
 
   /** Forgets the peer sets that no rule has, and the groups that no peer set has; takes networks that no side looks at out of use. */
@@ -157,30 +122,25 @@ export class RuleBook {
         if (set === this.#everybody) this.#everybody = null;
         for (const group of set.groups) group.peerSets.delete(set);
       }
-      for (const group of set.groups) this.#sweepGroup(group);
+      for (const group of set.groups) this.#groups.sweep(group);
     }
     this.#idle.clear();
   }
 
-  #sweepGroup(group: Group): void {
-    if (isNetworkGroup(group)) {
-      if (![...group.peerSets].some(({ watchers }) => watchers > 0)) this.#networks.deactivate(group);
-      if (group.peerSets.size === 0 && !group.key.startsWith(segmentNetworksPrefix))
-        this.#networkGroups.delete(group.key);
-    } else if (group.peerSets.size === 0 && group.key.startsWith(selectorPrefix)) {
-      this.#selections.removeGroup(group as SelectionGroup);
-    }
+  /** The set of everybody, where some rule has it for an end. */
+  get everybody(): PeerSet | null {
+    return this.#everybody;
   }
 
   #peerSet(peers: Peers): PeerSet {
     let set = this.#peerSets.get(peers.key);
     if (set !== undefined) return set;
     const everybody = peers.list.some(({ kind }) => kind === 'any');
-    const groups = everybody ? [] : [...new Set(peers.list.flatMap((peer) => this.#groupsOf(peer)))];
     set = {
       key: peers.key,
       everybody,
-      groups,
+      groups: everybody ? [] : this.#groups.of(peers),
+      hasNames: !everybody && peers.list.some(({ kind }) => kind === 'dns'),
       own: { egress: null, ingress: null },
       seenBy: new Set(),
       watchers: 0,
@@ -188,78 +148,7 @@ export class RuleBook {
     };
     this.#peerSets.set(set.key, set);
     if (everybody) this.#everybody = set;
-    for (const group of groups) group.peerSets.add(set);
+    for (const group of set.groups) group.peerSets.add(set);
     return set;
   }
-
-  #groupsOf(peer: Peer): readonly Group[] {
-    switch (peer.kind) {
-      case 'any':
-        return [];
-      case 'host':
-        return [this.#hostGroup];
-      case 'segment':
-        return this.#segmentGroups(peer.segment);
-      case 'network':
-        return [this.#networkGroup(`network:${networkKey(peer.network)}`, [peer.network])];
-      case 'hosts':
-      case 'pods':
-      case 'dns':
-        throw new Error(`peers of kind ${peer.kind} are not compiled yet`);
-      case 'selector': {
-        const { selector } = peer;
-        const key = `${selectorPrefix}${selectorKey(selector)}`;
-        const matches = (labels: Parameters<typeof selectorMatches>[1]) => selectorMatches(selector, labels);
-        return [this.#selections.group(key) ?? this.#selections.setGroup(key, { selector, matches })];
-      }
-    }
-  }
-
-  #segmentGroups(name: string): readonly Group[] {
-    const selection = this.#selections.group(segmentKey(name));
-    const networks = this.#networkGroups.get(segmentNetworksKey(name));
-    if (selection === undefined || networks === undefined)
-      throw new Error(`a rule names the segment ${name}, which was not set`);
-    return [selection, networks];
-  }
-
-  #networkGroup(key: string, networks: readonly Network[]): NetworkGroup {
-    let group = this.#networkGroups.get(key);
-    if (group === undefined) {
-      group = {
-        key,
-        number: ++this.#networkGroupsMade,
-        networks,
-        active: false,
-        members: new Set(),
-        peerSets: new Set(),
-      };
-      this.#networkGroups.set(key, group);
-    }
-    return group;
-  }
-}
-
-const segmentPrefix = 'segment:';
-const segmentNetworksPrefix = 'segment-networks:';
-const selectorPrefix = 'selector:';
-const segmentKey = (name: string): string => `${segmentPrefix}${name}`;
-const segmentNetworksKey = (name: string): string => `${segmentNetworksPrefix}${name}`;
-
-/** The segments that the workload of the entry is a member of, by name. */
-export function segmentsOfEntry(entry: PeerEntry, policySet: PolicySet): readonly Segment[] {
-  const segments: Segment[] = [];
-  for (const { key } of entry.groups) {
-    const segment = key.startsWith(segmentPrefix) ? policySet.segments.get(key.slice(segmentPrefix.length)) : undefined;
-    if (segment !== undefined) segments.push(segment);
-  }
-  return segments.sort((a, b) => (a.name < b.name ? -1 : 1));
-}
-
-export function isSegmentGroup(group: Group): boolean {
-  return group.key.startsWith(segmentPrefix);
-}
-
-function isNetworkGroup(group: Group): group is NetworkGroup {
-  return 'networks' in group;
 }

@@ -1,15 +1,14 @@
 import type { PeerSet, RuleEntry } from './peer-set.ts';
-
-/** Which of two rules comes first. */
-export type Precedence = (a: RuleEntry, b: RuleEntry) => number;
+import type { RuleOrder } from './rule-order.ts';
 
 /** The rules of one own end about one far end, in one direction. */
 export class RuleList {
   readonly number: number;
   readonly far: PeerSet;
   readonly #rules: RuleEntry[] = [];
-  /** Null since the rules or their precedence changed. */
+  /** Null since the rules or their order changed. */
   #effective: readonly RuleEntry[] | null = null;
+  #withNamedPorts = 0;
 
   constructor(number: number, far: PeerSet) {
     this.number = number;
@@ -20,15 +19,22 @@ export class RuleList {
     return this.#rules.length;
   }
 
-  add(rule: RuleEntry): void {
-    this.#rules.push(rule);
+  /** Whether the tables hang on what the destination says of its named ports. */
+  get namesPorts(): boolean {
+    return this.#withNamedPorts > 0;
+  }
+
+  add(entry: RuleEntry): void {
+    this.#rules.push(entry);
+    if (entry.rule.namedPorts.length > 0) this.#withNamedPorts++;
     this.#effective = null;
   }
 
-  remove(rule: RuleEntry): void {
-    const index = this.#rules.indexOf(rule);
-    if (index < 0) throw new Error(`the rule ${rule.rule.policy}/${rule.rule.name} is taken out twice`);
+  remove(entry: RuleEntry): void {
+    const index = this.#rules.indexOf(entry);
+    if (index < 0) throw new Error(`the rule ${entry.rule.policy}/${entry.rule.name} is taken out twice`);
     this.#rules.splice(index, 1);
+    if (entry.rule.namedPorts.length > 0) this.#withNamedPorts--;
     this.#effective = null;
   }
 
@@ -38,23 +44,12 @@ export class RuleList {
   }
 
   /** The rules in order, without those that another rule of this list leaves nothing to say. */
-  effective(precedence: Precedence): readonly RuleEntry[] {
-    if (this.#effective === null) {
-      // Kept in order, so that sorting after a small change is one pass.
-      if (this.#rules.length > 1) this.#rules.sort(precedence);
-      this.#effective = withoutShadowed(this.#rules);
-    }
+  effective(order: RuleOrder): readonly RuleEntry[] {
+    if (this.#effective !== null) return this.#effective;
+    const rules = this.#rules;
+    // Kept in order, so that sorting after a small change is one pass.
+    if (rules.length > 1) rules.sort(order.compare);
+    this.#effective = rules.length > 1 ? order.withoutShadowed(rules) : rules.slice();
     return this.#effective;
   }
-}
-
-/** Behind a rule about every port, no rule of its tier is ever reached. */
-function withoutShadowed(rules: readonly RuleEntry[]): readonly RuleEntry[] {
-  if (rules.length < 2) return rules.slice();
-  let closedTier: string | null = null;
-  return rules.filter(({ rule }) => {
-    if (rule.tier === closedTier) return false;
-    if (rule.ports === null) closedTier = rule.tier;
-    return true;
-  });
 }

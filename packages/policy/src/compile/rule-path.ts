@@ -1,55 +1,72 @@
-import { type PeerSet, membersOf, peerSetHas } from './peer-set.ts';
 import type { OwnEnd } from './own-end.ts';
-import type { PeerEntry } from './peer.ts';
+import { membersOf, type PeerSet, peerSetHas } from './peer-set.ts';
+import { type PeerEntry, portsOf } from './peer.ts';
 import type { RuleList } from './rule-list.ts';
+
+/** What decides the table of a peer, but for its kind: the rules about it, and its named ports where these matter. */
+export interface About {
+  readonly lists: readonly RuleList[];
+  readonly ports: string;
+}
 
 /**
  * The rules that are about one peer, as a path: peers that are in the same far ends share one. The table of a path is made once.
  */
 export class RulePath<Made> {
   readonly #parent: RulePath<Made> | null;
-  readonly #lists: readonly RuleList[];
+  readonly #about: About;
   /** Most paths are never followed, so that the map is made late. */
-  #following: Map<RuleList, RulePath<Made>> | undefined;
-  #made: Made | undefined;
+  #following: Map<RuleList | string, RulePath<Made>> | undefined;
+  readonly #made: [plain?: Made, variant?: Made] = [];
 
-  constructor(parent: RulePath<Made> | null, lists: readonly RuleList[]) {
+  constructor(parent: RulePath<Made> | null, about: About) {
     this.#parent = parent;
-    this.#lists = lists;
+    this.#about = about;
   }
 
-  followedBy(list: RuleList): RulePath<Made> {
+  followedBy(step: RuleList | string): RulePath<Made> {
     this.#following ??= new Map();
-    let path = this.#following.get(list);
+    let path = this.#following.get(step);
     if (path === undefined) {
-      path = new RulePath(this, [list]);
-      this.#following.set(list, path);
+      path = new RulePath(this, typeof step === 'string' ? { lists: [], ports: step } : { lists: [step], ports: '' });
+      this.#following.set(step, path);
     }
     return path;
   }
 
   lists(): readonly RuleList[] {
-    return this.#parent === null ? this.#lists : [...this.#parent.lists(), ...this.#lists];
+    return this.#parent === null ? this.#about.lists : [...this.#parent.lists(), ...this.#about.lists];
   }
 
-  made(make: (lists: readonly RuleList[]) => Made): Made {
-    this.#made ??= make(this.lists());
-    return this.#made;
+  about(): About {
+    return { lists: this.lists(), ports: this.#about.ports };
+  }
+
+  /** Each of both variants is made once. */
+  made(make: (about: About) => Made, variant: boolean): Made {
+    return (this.#made[variant ? 1 : 0] ??= make(this.about()));
   }
 }
 
-/** The lists about every peer that some far end names, and `rest`, those about all others. */
-export function pathsByPeer<Made>(ends: readonly OwnEnd[]): {
-  named: ReadonlyMap<PeerEntry, RulePath<Made>>;
-  rest: RulePath<Made>;
-} {
-  const rest = new RulePath<Made>(null, commonLists(ends));
+/** The rules about every peer that some far end names, or whose named ports some rule asks for, and `rest`, those about all others. */
+export function pathsByPeer<Made>(
+  ends: readonly OwnEnd[],
+  withPorts: Iterable<PeerEntry>,
+): { named: ReadonlyMap<PeerEntry, RulePath<Made>>; rest: RulePath<Made> } {
+  const rest = new RulePath<Made>(null, { lists: commonLists(ends), ports: '' });
   const named = new Map<PeerEntry, RulePath<Made>>();
+  let namesPorts = false;
   for (const { lists } of ends) {
     for (const [set, list] of lists) {
+      namesPorts ||= list.namesPorts;
       if (set.everybody) continue;
       for (const entry of membersOf(set)) named.set(entry, (named.get(entry) ?? rest).followedBy(list));
     }
+  }
+  if (!namesPorts) return { named, rest };
+  for (const entry of withPorts) {
+    const path = named.get(entry) ?? rest;
+    if (path.lists().some((list) => list.namesPorts)) named.set(entry, path.followedBy(portsOf(entry)));
   }
   return { named, rest };
 }
@@ -60,8 +77,13 @@ function commonLists(ends: readonly OwnEnd[]): RuleList[] {
   return common;
 }
 
-/** The lists about one peer, found from whichever side has fewer candidates. */
-export function listsAbout(ends: readonly OwnEnd[], entry: PeerEntry): readonly RuleList[] {
+/** The rules about one peer, found from whichever side has fewer candidates. */
+export function rulesAbout(ends: readonly OwnEnd[], entry: PeerEntry): About {
+  const lists = listsAbout(ends, entry);
+  return { lists, ports: lists.some((list) => list.namesPorts) ? portsOf(entry) : '' };
+}
+
+function listsAbout(ends: readonly OwnEnd[], entry: PeerEntry): readonly RuleList[] {
   let candidates = 0;
   for (const group of entry.groups) candidates += group.peerSets.size;
   let farEnds = 0;

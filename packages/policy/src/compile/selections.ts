@@ -1,22 +1,41 @@
-import { type IdentityId, type Labels, type PeerId, reservedIdentity } from '../model.ts';
-import { labelOf, type Selector } from '../select/selector.ts';
+import { type IdentityId, type Labels, namespaceLabel, type PeerId, reservedIdentity } from '../model.ts';
+import { namespaceOf, type Namespaces } from '../resolve/namespace.ts';
+import type { Selector } from '../select/selector.ts';
+import { NamespaceScopes, type Scope } from './namespaces.ts';
 import {
   type Group,
+  type HostEntry,
   type IdentityEntry,
   joinGroup,
   leaveGroup,
   type MembershipListener,
   type PeerEntry,
+  portLabels,
 } from './peer.ts';
+import { fewestPairs, labelTerms, type Term, TermIndex } from './term-index.ts';
 
-/** Which labels a group selects: the selector, and what else must hold (a segment's bind). */
+/** Whom a group selects by labels. */
 export interface Selection {
-  readonly selector: Selector;
+  /** Null where it selects no workloads. */
+  readonly workloads: WorkloadSelection | null;
+  /** Whether it selects this machine, by the machine's labels; null where it selects none. */
+  readonly host: ((labels: Labels) => boolean) | null;
+}
+
+export interface WorkloadSelection {
+  /** Those in the namespaces that this selects; null where the namespace has no say, or is among `terms`. */
+  readonly namespaces: Selector | null;
+  /** For each label that is demanded: the terms that would satisfy it. */
+  readonly terms: readonly (readonly Term[])[];
+  /** Everything but `namespaces`. */
   readonly matches: (labels: Labels) => boolean;
 }
 
 export interface SelectionGroup extends Group {
-  selection: Selection | null;
+  selection: Selection;
+  /** Where it stands in the index of groups: that of `scope`, else the one for all. */
+  scope: Scope<SelectionGroup> | null;
+  terms: readonly Term[] | null;
 }
 
 /**
@@ -25,24 +44,25 @@ export interface SelectionGroup extends Group {
  */
 export class Selections {
   readonly #identities = new Map<number, IdentityEntry>();
+  readonly #entries = new TermIndex<IdentityEntry>();
   readonly #groups = new Map<string, SelectionGroup>();
-  readonly #entriesByTerm = new Map<string, Set<PeerEntry>>();
-  readonly #groupsByTerm = new Map<string, Set<SelectionGroup>>();
-  readonly #groupsWithoutTerm = new Set<SelectionGroup>();
+  readonly #groupsByTerm = new TermIndex<SelectionGroup>();
+  readonly #hostGroups = new Set<SelectionGroup>();
+  readonly #scopes = new NamespaceScopes<SelectionGroup>((scope, name) => this.#scopeChanged(scope, name));
+  readonly #host: HostEntry;
   readonly #listener: MembershipListener;
-  #groupsMade = 0;
+  readonly #nextNumber: () => number;
   /** Stands for every workload that no selector names by a label: a workload without labels. Its table is `others`. */
   readonly others: IdentityEntry;
+  /** The workloads that say what some port of theirs is named. */
+  readonly withPorts = new Set<IdentityEntry>();
 
-  constructor(listener: MembershipListener) {
-    this.#listener = listener;
-    this.others = {
-      peer: reservedIdentity.any as PeerId & IdentityId,
-      kind: 'others',
-      labels: {},
-      groups: new Set(),
-      signature: null,
-    };
+  constructor(parts: { host: HostEntry; listener: MembershipListener; nextNumber: () => number }) {
+    this.#host = parts.host;
+    this.#listener = parts.listener;
+    this.#nextNumber = parts.nextNumber;
+    const peer = reservedIdentity.any as PeerId & IdentityId;
+    this.others = { peer, kind: 'others', labels: {}, ports: '', groups: new Set(), signature: null };
   }
 
   get size(): number {
@@ -57,62 +77,83 @@ export class Selections {
     return this.#identities.get(id);
   }
 
-  /** Adds the identity or gives it new labels. Says which entry it is and whether it was known before. */
-  setIdentity(id: IdentityId, labels: Labels): { entry: IdentityEntry; isNew: boolean } {
-    const known = this.#identities.get(id);
-    if (known !== undefined) {
-      this.#relabel(known, labels);
-      return { entry: known, isNew: false };
-    }
-    const entry: IdentityEntry = {
-      peer: id as PeerId & IdentityId,
-      kind: 'identity',
-      labels,
-      groups: new Set(),
-      signature: null,
-    };
-    this.#identities.set(id, entry);
-    for (const term of labelTerms(labels)) setOf(this.#entriesByTerm, term).add(entry);
-    for (const group of this.#groupsSelecting(labels)) joinGroup(entry, group);
-    return { entry, isNew: true };
+  /** The workloads of a Kubernetes namespace. */
+  inNamespace(name: string): Iterable<IdentityEntry> {
+    return this.#entries.under(`${namespaceLabel}=${name}`);
   }
 
-  removeIdentity(id: number): IdentityEntry | undefined {
-    const entry = this.#identities.get(id);
-    if (entry === undefined) return undefined;
-    this.#identities.delete(id);
-    for (const term of labelTerms(entry.labels)) dropFrom(this.#entriesByTerm, term, entry);
-    for (const group of entry.groups) leaveGroup(entry, group);
+  /** Adds an identity that is not known. */
+  addIdentity(id: IdentityId, labels: Labels): IdentityEntry {
+    const ports = portLabels(labels);
+    const peer = id as PeerId & IdentityId;
+    const entry: IdentityEntry = { peer, kind: 'identity', labels, ports, groups: new Set(), signature: null };
+    this.#identities.set(id, entry);
+    this.#enter(entry);
+    for (const group of this.#groupsSelecting(labels)) joinGroup(entry, group);
     return entry;
   }
 
-  #relabel(entry: IdentityEntry, labels: Labels): void {
-    for (const term of labelTerms(entry.labels)) dropFrom(this.#entriesByTerm, term, entry);
+  removeIdentity(entry: IdentityEntry): void {
+    this.#identities.delete(entry.peer);
+    this.#withdraw(entry);
+    for (const group of entry.groups) leaveGroup(entry, group);
+  }
+
+  relabel(entry: IdentityEntry, labels: Labels): void {
+    this.#withdraw(entry);
     entry.labels = labels;
-    for (const term of labelTerms(labels)) setOf(this.#entriesByTerm, term).add(entry);
-    const after = new Set<Group>(this.#groupsSelecting(labels));
-    for (const group of entry.groups) if (!after.has(group)) this.#leave(entry, group);
-    for (const group of after) if (!entry.groups.has(group)) this.#join(entry, group);
+    entry.ports = portLabels(labels);
+    entry.signature = null;
+    this.#enter(entry);
+    this.#regroup(entry, new Set<Group>(this.#groupsSelecting(labels)));
+  }
+
+  relabelHost(labels: Labels): void {
+    this.#host.labels = labels;
+    for (const group of this.#hostGroups) {
+      const selected = group.selection.host?.(labels) === true;
+      if (selected !== group.members.has(this.#host)) this.#change(this.#host, group, selected);
+    }
+  }
+
+  /** Other labels of namespaces. */
+  setNamespaces(namespaces: Namespaces, changed: Iterable<string>): void {
+    this.#scopes.redefine(namespaces, changed);
+  }
+
+  #enter(entry: IdentityEntry): void {
+    this.#entries.add(entry, labelTerms(entry.labels));
+    if (entry.ports !== '') this.withPorts.add(entry);
+    const namespace = namespaceOf(entry.labels);
+    if (namespace !== null) this.#scopes.enter(namespace);
+  }
+
+  #withdraw(entry: IdentityEntry): void {
+    this.#entries.delete(entry, labelTerms(entry.labels));
+    this.withPorts.delete(entry);
+    const namespace = namespaceOf(entry.labels);
+    if (namespace !== null) this.#scopes.leave(namespace);
   }
 
   group(key: string): SelectionGroup | undefined {
     return this.#groups.get(key);
   }
 
-  /** The group of that key with this selection; a known group is changed to it. A null selection selects nobody. */
-  setGroup(key: string, selection: Selection | null): SelectionGroup {
+  /** The group of that key with this selection; a known group is changed to it. */
+  setGroup(key: string, selection: Selection): SelectionGroup {
     let group = this.#groups.get(key);
     if (group === undefined) {
-      group = { key, number: ++this.#groupsMade, selection: null, members: new Set(), peerSets: new Set() };
+      const [members, peerSets] = [new Set<PeerEntry>(), new Set<never>()];
+      group = { key, number: this.#nextNumber(), selection, scope: null, terms: null, members, peerSets };
       this.#groups.set(key, group);
     } else {
       this.#unindex(group);
     }
     group.selection = selection;
     this.#index(group);
-    const after = new Set<PeerEntry>(selection === null ? [] : this.#entriesSelected(selection));
-    for (const entry of group.members) if (!after.has(entry)) this.#leave(entry, group);
-    for (const entry of after) if (!group.members.has(entry)) this.#join(entry, group);
+    const after = new Set<PeerEntry>(this.#entriesSelected(group));
+    for (const entry of group.members) if (!after.has(entry)) this.#change(entry, group, false);
+    for (const entry of after) if (!group.members.has(entry)) this.#change(entry, group, true);
     return group;
   }
 
@@ -120,101 +161,82 @@ export class Selections {
   removeGroup(group: SelectionGroup): void {
     this.#unindex(group);
     this.#groups.delete(group.key);
-    for (const entry of group.members) this.#leave(entry, group);
+    for (const entry of group.members) this.#change(entry, group, false);
   }
 
-  #join(entry: PeerEntry, group: Group): void {
-    joinGroup(entry, group);
-    this.#listener(entry, group);
+  #scopeChanged(scope: Scope<SelectionGroup>, namespace: string): void {
+    for (const entry of this.inNamespace(namespace)) {
+      // Only groups of this scope can differ.
+      const candidates = new Set(scope.groups.underAny(labelTerms(entry.labels)));
+      for (const group of candidates) {
+        const selected = scope.names.has(namespace) && group.selection.workloads?.matches(entry.labels) === true;
+        if (selected !== group.members.has(entry)) this.#change(entry, group, selected);
+      }
+    }
   }
 
-  #leave(entry: PeerEntry, group: Group): void {
-    leaveGroup(entry, group);
+  #regroup(entry: PeerEntry, after: ReadonlySet<Group>): void {
+    for (const group of entry.groups) if (!after.has(group)) this.#change(entry, group, false);
+    for (const group of after) if (!entry.groups.has(group)) this.#change(entry, group, true);
+  }
+
+  #change(entry: PeerEntry, group: Group, joins: boolean): void {
+    if (joins) joinGroup(entry, group);
+    else leaveGroup(entry, group);
     this.#listener(entry, group);
   }
 
   *#groupsSelecting(labels: Labels): Generator<SelectionGroup> {
-    for (const group of this.#groupsWithoutTerm) if (group.selection?.matches(labels) === true) yield group;
-    for (const term of labelTerms(labels)) {
-      for (const group of this.#groupsByTerm.get(term) ?? [])
-        if (group.selection?.matches(labels) === true) yield group;
+    const terms = [...labelTerms(labels)];
+    for (const group of this.#groupsByTerm.underAny(terms))
+      if (group.selection.workloads?.matches(labels) === true) yield group;
+    const namespace = namespaceOf(labels);
+    if (namespace === null) return;
+    for (const scope of this.#scopes.scopesOf(namespace)) {
+      for (const group of scope.groups.underAny(terms))
+        if (group.selection.workloads?.matches(labels) === true) yield group;
     }
   }
 
-  *#entriesSelected(selection: Selection): Generator<IdentityEntry> {
-    const terms = this.#demandedTerms(selection.selector);
-    if (terms === null) {
-      for (const entry of this.#identities.values()) if (selection.matches(entry.labels)) yield entry;
-    } else {
-      for (const term of terms) {
-        for (const entry of this.#entriesByTerm.get(term) ?? []) {
-          if (selection.matches((entry as IdentityEntry).labels)) yield entry as IdentityEntry;
-        }
-      }
+  *#entriesSelected({ selection, scope, terms }: SelectionGroup): Generator<PeerEntry> {
+    if (selection.host?.(this.#host.labels) === true) yield this.#host;
+    const { workloads } = selection;
+    if (workloads === null) return;
+    for (const entry of this.#candidates(scope, terms)) {
+      const inScope = scope === null || scope.names.has(namespaceOf(entry.labels) ?? '');
+      if (inScope && workloads.matches(entry.labels)) yield entry;
     }
-    if (selection.matches(this.others.labels)) yield this.others;
+    if (scope === null && workloads.matches(this.others.labels)) yield this.others;
+  }
+
+  /** The workloads among which those are that the terms and the scope demand: whichever of both are fewer. */
+  *#candidates(scope: Scope<SelectionGroup> | null, terms: readonly Term[] | null): Generator<IdentityEntry> {
+    let byTerms = this.#identities.size;
+    if (terms !== null) byTerms = terms.reduce((sum, term) => sum + this.#entries.count(term), 0);
+    let byScope = Number.POSITIVE_INFINITY;
+    if (scope !== null) {
+      byScope = scope.names.size;
+      for (const name of scope.names) byScope += this.#entries.count(`${namespaceLabel}=${name}`);
+    }
+    if (scope !== null && byScope < byTerms) for (const name of scope.names) yield* this.inNamespace(name);
+    else if (terms === null) yield* this.#identities.values();
+    else for (const term of terms) yield* this.#entries.under(term);
   }
 
   #index(group: SelectionGroup): void {
-    if (group.selection === null) return;
-    const terms = this.#demandedTerms(group.selection.selector);
-    if (terms === null) this.#groupsWithoutTerm.add(group);
-    else for (const term of terms) setOf(this.#groupsByTerm, term).add(group);
+    const { workloads, host } = group.selection;
+    if (host !== null) this.#hostGroups.add(group);
+    group.scope = workloads?.namespaces == null ? null : this.#scopes.scope(workloads.namespaces);
+    if (workloads === null) return;
+    const index = group.scope?.groups ?? this.#groupsByTerm;
+    group.terms = fewestPairs(workloads.terms, this.#entries, index);
+    index.add(group, group.terms);
   }
 
   #unindex(group: SelectionGroup): void {
-    this.#groupsWithoutTerm.delete(group);
-    // Which of its terms the group stands under depended on the identities of that moment.
-    for (const term of group.selection === null ? [] : allTerms(group.selection.selector).flat()) {
-      dropFrom(this.#groupsByTerm, term, group);
-    }
+    this.#hostGroups.delete(group);
+    if (group.selection.workloads === null) return;
+    (group.scope?.groups ?? this.#groupsByTerm).delete(group, group.terms);
+    if (group.scope !== null) this.#scopes.release(group.scope);
   }
-
-  /** Terms of which a selected identity has at least one, as few identities as possible; null where none is demanded. */
-  #demandedTerms(selector: Selector): readonly string[] | null {
-    let best: readonly string[] | null = null;
-    let bestCount = Number.POSITIVE_INFINITY;
-    for (const terms of allTerms(selector)) {
-      const count = terms.reduce((sum, term) => sum + (this.#entriesByTerm.get(term)?.size ?? 0), 0);
-      if (count < bestCount) {
-        best = terms;
-        bestCount = count;
-      }
-    }
-    return best;
-  }
-}
-
-/** For each part of the selector that demands a label: the terms that would satisfy it. */
-function allTerms(selector: Selector): readonly (readonly string[])[] {
-  const terms: (readonly string[])[] = Object.entries(selector.matchLabels ?? {}).map(([key, value]) => [
-    `${key}=${value}`,
-  ]);
-  for (const { key, operator, values } of selector.matchExpressions ?? []) {
-    if (operator === 'In') terms.push([...new Set(values)].map((value) => `${key}=${value}`));
-    else if (operator === 'Exists') terms.push([key]);
-  }
-  return terms;
-}
-
-function* labelTerms(labels: Labels): Generator<string> {
-  for (const key of Object.keys(labels)) {
-    yield key;
-    yield `${key}=${labelOf(labels, key)}`;
-  }
-}
-
-function setOf<Item>(map: Map<string, Set<Item>>, key: string): Set<Item> {
-  let set = map.get(key);
-  if (set === undefined) {
-    set = new Set();
-    map.set(key, set);
-  }
-  return set;
-}
-
-function dropFrom<Item>(map: Map<string, Set<Item>>, key: string, item: Item): void {
-  const set = map.get(key);
-  set?.delete(item);
-  if (set?.size === 0) map.delete(key);
 }

@@ -1,12 +1,11 @@
 import { type CompiledDirection, type Direction, type PeerId, type PortTable, reservedIdentity } from '../model.ts';
-import { type Floor, floorLayers } from './floor.ts';
+import { type Floor, resolvesNames, withFloor } from './floor.ts';
 import type { OwnEnd } from './own-end.ts';
 import { membersOf, type PeerSet, peerSetHas } from './peer-set.ts';
-import { type PeerEntry, signatureOf } from './peer.ts';
+import { type PeerEntry, portLabelsOf, signatureOf } from './peer.ts';
 import type { PortTables } from './port-table.ts';
 import { type Round, verdictChanged } from './round.ts';
-import type { RuleList } from './rule-list.ts';
-import { listsAbout, pathsByPeer } from './rule-path.ts';
+import { type About, pathsByPeer, rulesAbout, type RulePath } from './rule-path.ts';
 import type { Subject } from './subject.ts';
 import type { DirectionChange, RowChange } from './update.ts';
 
@@ -21,6 +20,8 @@ export interface SideParts {
   readonly floor: Floor;
   /** The rules that speak for the subjects. */
   readonly ends: readonly OwnEnd[];
+  /** What the subjects say about their named ports; empty for egress, where that of the peer counts. */
+  readonly ports: string;
 }
 
 /** The tables of all subjects on the same floor for whom the same rules speak, in one direction. */
@@ -37,6 +38,7 @@ export class Side implements CompiledDirection {
   #dirtySets: Set<PeerSet> | null = null;
   #dirtyAll = true;
   #others: PortTable | null = null;
+  #learns = false;
 
   constructor(direction: Direction, parts: SideParts, dirtySides: Set<Side>) {
     this.direction = direction;
@@ -50,7 +52,7 @@ export class Side implements CompiledDirection {
   }
 
   set parts(parts: SideParts) {
-    if (parts.floor !== this.#parts.floor) this.markAll();
+    if (parts.floor !== this.#parts.floor || parts.ports !== this.#parts.ports) this.markAll();
     this.#parts = parts;
   }
 
@@ -61,6 +63,11 @@ export class Side implements CompiledDirection {
   get others(): PortTable {
     if (this.#others === null) throw new Error('the tables are read before they were made');
     return this.#others;
+  }
+
+  /** Whether some rule is about addresses that were learnt by name. Others have no rows for learnt peers. */
+  get learns(): boolean {
+    return this.#learns;
   }
 
   markAll(): void {
@@ -84,6 +91,7 @@ export class Side implements CompiledDirection {
 
   /** Marks those who are members now, whatever becomes of the set. */
   markMembers(set: PeerSet): void {
+    this.#dirtySides.add(this);
     if (set.everybody) this.markAll();
     else for (const member of membersOf(set)) this.markPeer(member);
   }
@@ -96,17 +104,19 @@ export class Side implements CompiledDirection {
   /** Makes the tables anew where something changed, as little of them as that takes. */
   settle(round: Round): void {
     const othersBefore = this.#others;
+    const learns = this.#parts.ends.some(({ looksAtNames }) => looksAtNames);
+    const learnsChanged = learns !== this.#learns;
+    this.#learns = learns;
     if (othersBefore === null) {
       this.#makeFirst(round);
     } else {
-      const everything = this.#dirtyAll || [...(this.#dirtySets ?? [])].some((set) => peerSetHas(set, round.others));
+      const everything =
+        this.#dirtyAll || learnsChanged || [...(this.#dirtySets ?? [])].some((set) => peerSetHas(set, round.others));
       const changes = everything ? this.#rebuild(round) : this.#patch(round);
       const others = othersBefore === this.others ? null : { before: othersBefore, after: this.others };
       const rows = changes.filter(({ before, after }) => before !== after);
-      if (others !== null || changes.length > 0 || round.prefixesChanged) {
-        const flip = others !== null || this.#flips(round, changes, everything);
-        if (flip || rows.length > 0) this.change = { rows, others, flip };
-      }
+      const flip = others !== null || learnsChanged || this.#flips(round, changes, everything);
+      if (flip || rows.length > 0) this.change = { rows, others, flip };
     }
     this.#dirtyAll = false;
     this.#dirtyPeers = null;
@@ -129,17 +139,22 @@ export class Side implements CompiledDirection {
     const changes: RowChange[] = [];
     const bySignature = new Map<string, PortTable>();
     for (const entry of dirty) {
-      const table = round.exists(entry) ? this.#tableAbout(round, entry, bySignature) : this.others;
+      const table =
+        this.#mayHaveRow(entry) && round.exists(entry) ? this.#tableAbout(round, entry, bySignature) : this.others;
       this.#setRow(round, entry.peer, table, changes);
     }
     return changes;
+  }
+
+  #mayHaveRow({ kind }: PeerEntry): boolean {
+    return kind !== 'learnt' || this.#learns;
   }
 
   #tableAbout(round: Round, entry: PeerEntry, bySignature: Map<string, PortTable>): PortTable {
     const signature = signatureOf(entry);
     let table = bySignature.get(signature);
     if (table === undefined) {
-      table = this.#table(round, listsAbout(this.#parts.ends, entry), entry.kind === 'host');
+      table = this.#table(round, rulesAbout(this.#parts.ends, entry), resolvesNames(this.direction, entry.kind));
       bySignature.set(signature, table);
     }
     return table;
@@ -155,21 +170,30 @@ export class Side implements CompiledDirection {
 
   /** Makes `others`, and the table of every peer that may need a row. */
   #wantedTables(round: Round): Map<PeerId, PortTable> {
-    const { named, rest } = pathsByPeer<PortTable>(this.#parts.ends);
-    const make = (lists: readonly RuleList[]): PortTable => this.#table(round, lists, false);
-    const others = (named.get(round.others) ?? rest).made(make);
+    const { direction } = this;
+    const withPorts = direction === 'egress' ? round.withPorts : [];
+    const { named, rest } = pathsByPeer<PortTable>(this.#parts.ends, withPorts);
+    const made = (path: RulePath<PortTable>, kind: PeerEntry['kind']): PortTable => {
+      const resolves = resolvesNames(direction, kind);
+      return path.made((about) => this.#table(round, about, resolves), resolves);
+    };
+    const others = made(named.get(round.others) ?? rest, 'others');
     round.tables.hold(others);
     if (this.#others !== null) round.tables.release(this.#others);
     this.#others = others;
 
     const wanted = new Map<PeerId, PortTable>();
+    const want = (entries: Iterable<PeerEntry>): void => {
+      for (const entry of entries)
+        if (this.#mayHaveRow(entry)) wanted.set(entry.peer, made(named.get(entry) ?? rest, entry.kind));
+    };
+    want(named.keys());
     // Peers that no rule names have the table of `rest`; where that is not `others`, each of them needs a row that says so.
-    const peers = rest.made(make) === others ? named.keys() : round.peers();
-    for (const entry of peers) wanted.set(entry.peer, (named.get(entry) ?? rest).made(make));
+    if (made(rest, 'identity') !== others) want(round.identities());
+    if (made(rest, 'world') !== others) want(round.outside());
     wanted.delete(round.others.peer);
-    const aboutHost = (named.get(round.host) ?? rest).lists();
-    wanted.set(round.host.peer, this.#table(round, aboutHost, true));
-    wanted.set(unknownPeer, round.tables.single(round.unknown));
+    wanted.set(round.host.peer, made(named.get(round.host) ?? rest, 'host'));
+    wanted.set(unknownPeer, round.tables.single(this.#parts.floor.unknown));
     return wanted;
   }
 
@@ -180,7 +204,7 @@ export class Side implements CompiledDirection {
   #setRow(round: Round, peer: PeerId, table: PortTable, changes: RowChange[]): void {
     const before = this.#rows.get(peer) ?? null;
     const after = table === this.others ? null : table;
-    if (before !== after || round.prefixesChanged) changes.push({ peer, before, after });
+    if (before !== after || round.addressesMoved) changes.push({ peer, before, after });
     if (before === after) return;
     if (after === null) {
       this.#rows.delete(peer);
@@ -191,8 +215,8 @@ export class Side implements CompiledDirection {
     if (before !== null) round.tables.release(before);
   }
 
-  #table(round: Round, lists: readonly RuleList[], towardsHost: boolean): PortTable {
-    const { floor } = this.#parts;
+  #table(round: Round, { lists, ports }: About, resolves: boolean): PortTable {
+    const { floor, ports: ownPorts } = this.#parts;
     if (floor.blocked !== null) return round.tables.single(floor.blocked);
     const numbers =
       lists.length < 2
@@ -201,13 +225,14 @@ export class Side implements CompiledDirection {
             .map(({ number }) => number)
             .sort(ascending)
             .join();
-    const key = `${floor.number}${towardsHost ? 'h' : ''}:${numbers}`;
+    const key = `${floor.number}${resolves ? 'r' : ''}:${numbers}:${ports}${ownPorts}`;
     let table = round.made.get(key);
     if (table === undefined) {
-      const rules = lists.flatMap((list) => list.effective(round.precedence));
-      if (lists.length > 1) rules.sort(round.precedence);
-      const layers = rules.map(({ rule, verdict }) => ({ tier: rule.tier, ports: rule.ports, verdict }));
-      table = round.tables.table([...layers, ...floorLayers(floor, towardsHost)]);
+      const rules = lists.flatMap((list) => list.effective(round.order));
+      if (lists.length > 1) rules.sort(round.order.compare);
+      table = round.tables.table(
+        withFloor(floor, round.order.layers(rules, portLabelsOf(ports || ownPorts)), resolves),
+      );
       round.made.set(key, table);
     }
     return table;
@@ -220,10 +245,9 @@ export class Side implements CompiledDirection {
     const now = (peer: PeerId): PortTable => this.#rows.get(peer) ?? this.others;
     if (verdictChanged(round, old, now, before.keys())) return true;
     // A patch has looked at every prefix that matters here; making all anew only at those that have rows.
-    const { coveringBefore, coveringNow } = round;
     return (
       everything &&
-      (verdictChanged(round, old, now, coveringBefore.keys()) || verdictChanged(round, old, now, coveringNow.keys()))
+      (verdictChanged(round, old, now, round.before.keys()) || verdictChanged(round, old, now, round.now.keys()))
     );
   }
 }

@@ -1,9 +1,10 @@
 import type { Direction, PeerId, PortTable } from '../model.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
-import type { Floors } from './floor.ts';
+import type { Floors, FloorSubject } from './floor.ts';
+import { segmentNamesOf } from './groups.ts';
 import type { PortTables } from './port-table.ts';
 import { type Round, verdictChanged } from './round.ts';
-import { type RuleBook, segmentsOfEntry } from './rule-book.ts';
+import type { RuleBook } from './rule-book.ts';
 import { Side, type SideChange, type SideParts } from './side.ts';
 import { directions, type Subject } from './subject.ts';
 import type { RowChange, SubjectChange } from './update.ts';
@@ -34,9 +35,11 @@ export class Sides {
   place(subjects: Iterable<Subject>, policySet: PolicySet): void {
     const moves = new Map<Side, Map<string, { parts: SideParts; subjects: Subject[] }>>();
     for (const subject of subjects) {
-      const segments = segmentsOfEntry(subject.entry, policySet);
+      const { entry, known } = subject;
+      const segments = segmentNamesOf(entry).flatMap((name) => policySet.segments.get(name) ?? []);
+      const floorSubject = { entry, known, segments };
       for (const direction of directions) {
-        const parts = this.#partsOf(subject, direction, segments);
+        const parts = this.#partsOf(floorSubject, direction, policySet);
         const current = subject.sides[direction];
         if (current === null) {
           subject.enter(this.#sideOf(direction, parts));
@@ -54,11 +57,13 @@ export class Sides {
     }
   }
 
-  #partsOf(subject: Subject, direction: Direction, segments: ReturnType<typeof segmentsOfEntry>): SideParts {
-    const { entry, judged } = subject;
-    const floor = this.#floors.of(direction, { unknown: !judged, labels: entry.labels, segments });
-    const ends = judged ? this.#book.endsAbout(entry, direction) : [];
-    return { key: `${floor.number}:${ends.map(({ number }) => number).join()}`, floor, ends };
+  #partsOf(subject: FloorSubject, direction: Direction, policySet: PolicySet): SideParts {
+    const { entry, known, segments } = subject;
+    const floor = this.#floors.of(direction, subject, policySet);
+    const isJudged = known && (entry.kind !== 'host' || segments.length > 0);
+    const ends = isJudged ? this.#book.endsAbout(entry, direction) : [];
+    const ports = direction === 'ingress' ? entry.ports : '';
+    return { key: `${floor.number}:${ends.map(({ number }) => number).join()}:${ports}`, floor, ends, ports };
   }
 
   /** Where everybody moves to a side that is not there, the side itself is changed: most of its tables may stay. */
@@ -220,8 +225,8 @@ class Differences {
     const others = othersBefore === side.others ? null : { before: othersBefore, after: side.others };
     const old = (peer: PeerId): PortTable => rowBefore(peer) ?? othersBefore;
     const now = (peer: PeerId): PortTable => side.rows.get(peer) ?? side.others;
-    const candidates = round.prefixesChanged
-      ? [...peers, ...round.coveringBefore.keys(), ...round.coveringNow.keys()]
+    const candidates = round.addressesMoved
+      ? [...peers, ...round.before.keys(), ...round.now.keys()]
       : rows.map(({ peer }) => peer);
     return { rows, others, flip: others !== null || verdictChanged(round, old, now, candidates) };
   }

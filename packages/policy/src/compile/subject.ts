@@ -1,14 +1,14 @@
 import type { CompiledSubject, Direction, IdentityId } from '../model.ts';
-import type { IdentityEntry } from './peer.ts';
+import type { HostEntry, IdentityEntry } from './peer.ts';
 import type { Side } from './side.ts';
 
 export const directions: readonly Direction[] = ['egress', 'ingress'];
 
 /** An identity with tables. */
 export class Subject implements CompiledSubject {
-  readonly entry: IdentityEntry;
+  readonly entry: IdentityEntry | HostEntry;
   /** False where its labels are not known: no rule speaks for it. */
-  readonly judged: boolean;
+  readonly known: boolean;
   readonly sides: Record<Direction, Side | null> = { egress: null, ingress: null };
   /** Where it stands among the subjects of its sides. */
   readonly places: Record<Direction, number> = { egress: -1, ingress: -1 };
@@ -16,9 +16,9 @@ export class Subject implements CompiledSubject {
   before: Partial<Record<Direction, Side>> | null = null;
   isNew = true;
 
-  constructor(entry: IdentityEntry, judged: boolean) {
+  constructor(entry: IdentityEntry | HostEntry, known: boolean) {
     this.entry = entry;
-    this.judged = judged;
+    this.known = known;
   }
 
   get identity(): IdentityId {
@@ -31,6 +31,10 @@ export class Subject implements CompiledSubject {
 
   get ingress(): Side {
     return this.side('ingress');
+  }
+
+  get learns(): boolean {
+    return this.egress.learns;
   }
 
   side(direction: Direction): Side {

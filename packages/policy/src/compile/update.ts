@@ -11,6 +11,7 @@ import {
   reservedIdentity,
 } from '../model.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
+import type { LearntMove } from './learnt.ts';
 
 /** What changed for the compiler. Everything in one change takes effect together. */
 export interface CompilerChange {
@@ -22,7 +23,9 @@ export interface CompilerChange {
     /** An identity that is a subject stops being one. What is both removed and set is set. */
     readonly removed?: Iterable<IdentityId>;
   };
-  /** The identities for which tables are wanted; each must be known, or be `reservedIdentity.unknown`. */
+  /** What is known of this machine: the facts about it, and what its agent was told to say. */
+  readonly host?: Labels;
+  /** The identities for which tables are wanted; each must be known, or be `reservedIdentity.unknown` or `reservedIdentity.host`. */
   readonly subjects?: { readonly added?: Iterable<IdentityId>; readonly removed?: Iterable<IdentityId> };
 }
 
@@ -62,6 +65,7 @@ export interface CidrChange extends CidrPeer {
 /** A change with everything that was left out filled in. */
 export interface CheckedChange {
   readonly policySet: PolicySet | null;
+  readonly host: Labels | null;
   readonly identitiesSet: ReadonlyMap<IdentityId, Labels>;
   readonly identitiesRemoved: readonly IdentityId[];
   readonly subjectsAdded: readonly IdentityId[];
@@ -79,19 +83,23 @@ export function checkedChange(change: CompilerChange, isKnown: (identity: Identi
   const subjectsAdded = [...(change.subjects?.added ?? [])];
   for (const identity of subjectsAdded) {
     const known = identitiesSet.has(identity) || (isKnown(identity) && !gone.has(identity));
-    if (known || identity === (reservedIdentity.unknown as number)) continue;
+    if (known || subjectsWithoutIdentity.includes(identity)) continue;
     throw new Error(`identity ${identity} is to be a subject and is not known`);
   }
   const subjectsRemoved = [...(change.subjects?.removed ?? [])];
-  return { policySet: change.policySet ?? null, identitiesSet, identitiesRemoved, subjectsAdded, subjectsRemoved };
+  const { policySet = null, host = null } = change;
+  return { policySet, host, identitiesSet, identitiesRemoved, subjectsAdded, subjectsRemoved };
 }
+
+const subjectsWithoutIdentity: readonly number[] = [reservedIdentity.unknown, reservedIdentity.host];
 
 /**
  * What the tables became. To write it without a moment in which an address has a wider verdict than before and after:
  *
  * 0. Take the addresses of identities that are gone out of the kernel.
- * 1. For each of `cidrs.added`, in each ruleset in force: copy the row of `covering`, where there is one, to `peer`.
- * 2. Write the prefixes of `cidrs.added`.
+ * 1. For each of `cidrs.added`, in each ruleset in force: copy the row of `covering`, where there is one, to `peer`. For each of
+ *    `learnt`: the row of `from` to `learnt.peer`.
+ * 2. Write the prefixes of `cidrs.added`, and the addresses of `learnt` for those who learnt them.
  * 3. Write the new rows: in place where `flip` is false, else as a fresh ruleset and flip to it. A fresh ruleset gets for each of
  *    `cidrs.removed` a copy of the row of `covering` too.
  *    Rows of `cidrs.removed` stay until 4.
@@ -103,4 +111,6 @@ export function checkedChange(change: CompilerChange, isKnown: (identity: Identi
 export interface CompilerUpdate {
   readonly subjects: readonly SubjectChange[];
   readonly cidrs: { readonly added: readonly CidrChange[]; readonly removed: readonly CidrChange[] };
+  /** Addresses that had been learnt by name before, and are another peer now. */
+  readonly learnt: readonly LearntMove[];
 }
