@@ -47,6 +47,7 @@ const executors: Executors = {
     kernel.maps.removeCidrs(cidrs);
     for (const cidr of cidrs) mirror.cidrs.delete(cidr);
   },
+  'judge-endpoints': (target, { slots }) => judgeEndpointsAgain(target, slots),
   'judge-again': judgeAgain,
 };
 
@@ -151,6 +152,8 @@ export function failureText(operation: Operation, error: KernelError): string {
       return `set-cidrs ${operation.entries[0]?.cidr} and ${operation.entries.length - 1} more: ${error.message}`;
     case 'remove-cidrs':
       return `remove-cidrs ${operation.cidrs[0]} and ${operation.cidrs.length - 1} more: ${error.message}`;
+    case 'judge-endpoints':
+      return `judge-endpoints of ${operation.slots.length} endpoints: ${error.message}`;
     case 'judge-again':
       return `judge-again of ${operation.addresses.length + operation.networks.length} addresses and networks: ${error.message}`;
   }

@@ -78,8 +78,7 @@ export class KernelMirror implements ActualKernel {
       });
       maps.setRows(kernelRows);
     } catch (error) {
-      // Some rows may have been written, in nobody's sight or for peers that nothing resolves to: out again before their tables go.
-      this.removeRows(ruleset, rows);
+      this.#takeBack(ruleset, rows);
       for (const table of acquired) this.#dropRoot(table);
       throw error;
     }
@@ -90,6 +89,23 @@ export class KernelMirror implements ActualKernel {
       setRow(this.rulesets, ruleset, direction, peer, table);
       if (before !== undefined) this.#forgetRow(before);
     }
+  }
+
+  /**
+   * Some rows may have been written: out again before their tables go. A row in force gets back what it had, since without it the row of
+   * all others would speak.
+   */
+  #takeBack(ruleset: number, rows: readonly Omit<RowKey, 'ruleset'>[]): void {
+    const mirrored = this.rulesets.get(ruleset);
+    const inForce = rows.flatMap(({ direction, peer }): Row[] => {
+      const table = mirrored?.[direction].get(peer);
+      return table === undefined ? [] : [{ ruleset, direction, peer, root: this.#roots.get(table)!.root }];
+    });
+    if (inForce.length > 0) this.#kernel.maps.setRows(inForce);
+    this.removeRows(
+      ruleset,
+      rows.filter(({ direction, peer }) => mirrored?.[direction].get(peer) === undefined),
+    );
   }
 
   removeRows(ruleset: number, rows: readonly Omit<RowKey, 'ruleset'>[]): void {

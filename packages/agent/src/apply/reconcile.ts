@@ -47,7 +47,7 @@ export interface ReconcilerOptions {
   desired(): DesiredKernel;
   /** After each pass. */
   onApplied(outcome: Outcome): void;
-  /** True while addresses have moved whose live connections were not judged again yet. Survives the end of the process. */
+  /** True while addresses have moved, or rows in force changed, whose live connections were not judged again yet. Survives the end of the process. */
   readonly unjudged: { get(): boolean; set(unjudged: boolean): void };
   /** Tables that must not be forgotten though no row has them yet. */
   tablesInUse(): Iterable<RulesetContent>;
@@ -158,7 +158,9 @@ export class Reconciler {
 
   /** Stops after the first phase with a failure; what failed is refused in the next round. */
   #applyPhases(made: Plan, count: (operations: number) => void): readonly string[] {
-    const isMoving = made.phases.some((phase) => phase.some(({ kind }) => kind === 'judge-again'));
+    const isMoving = made.phases.some((phase) =>
+      phase.some(({ kind }) => kind === 'judge-again' || kind === 'judge-endpoints'),
+    );
     if (isMoving) this.#options.unjudged.set(true);
     for (const phase of made.phases) {
       const failures: string[] = [];
@@ -240,6 +242,7 @@ export class Reconciler {
         const { purpose } = operation;
         if (purpose.kind === 'closed') return false;
         if (purpose.kind === 'content') refused.contents.add(purpose.content);
+        else if (purpose.kind === 'amendment') refused.amendments = true;
         else if (purpose.kind === 'peers') for (const peer of purpose.peers) refused.peers.add(peer);
         else refused.transitions = true;
         return true;
@@ -260,6 +263,7 @@ export class Reconciler {
       case 'remove-address':
       case 'remove-cidrs':
       case 'remove-rows':
+      case 'judge-endpoints':
       case 'judge-again':
         // The next round tries them again, and the last one leaves them to the retry.
         return false;
@@ -323,6 +327,6 @@ function emptyRefusals(): Mutable<Refusals> {
 }
 
 function isRefusing(refusals: Refusals): boolean {
-  const { slots, contents, peers, addresses, cidrs, transitions } = refusals;
-  return slots.size + contents.size + peers.size + addresses.size + cidrs.size > 0 || transitions;
+  const { slots, contents, peers, addresses, cidrs, transitions, amendments } = refusals;
+  return slots.size + contents.size + peers.size + addresses.size + cidrs.size > 0 || transitions || amendments;
 }

@@ -30,16 +30,18 @@ export function lookup(
   return rows.get(peer) ?? rows.get(reservedIdentity.any) ?? context.denial;
 }
 
-export type Fit =
-  | { readonly kind: 'different' }
-  /** The ruleset can go on being used: `add` goes in place, `stale` may be taken out afterwards. */
-  | {
-      readonly kind: 'fits';
-      readonly add: readonly RowTarget[];
-      readonly stale: readonly Omit<RowTarget, 'table'>[];
-      /** True when the rows are the content's afterwards, also for peers that do not exist. */
-      readonly isExact: boolean;
-    };
+/** The ruleset can go on being used: `add` goes in place and `remove` out before anything resolves to their peers, `stale` out afterwards. */
+export interface Fitting {
+  readonly kind: 'fits';
+  readonly add: readonly RowTarget[];
+  readonly remove: readonly Omit<RowTarget, 'table'>[];
+  readonly stale: readonly Omit<RowTarget, 'table'>[];
+  /** True when the rows are the content's afterwards, also for peers that do not exist. */
+  readonly isExact: boolean;
+  /** What stays for peers that are yet to vanish allows more than the content does: not for endpoints that come to this ruleset. */
+  readonly isWider: boolean;
+}
+export type Fit = { readonly kind: 'different' } | Fitting;
 
 export interface PeerChanges {
   /** Nothing resolves to the peer before the plan. */
@@ -54,11 +56,17 @@ export interface PeerChanges {
  * Whether rows in force can become `content` in place. Rows may be added in place only where no packet can tell (fresh peers, or the
  * row says what every other peer's row says); what differs for vanishing peers is taken out once they are gone.
  */
-export function fit(actual: ActualRuleset, content: RulesetContent, peers: PeerChanges): Fit {
-  if (actual.basis === content) return { kind: 'fits', add: [], stale: [], isExact: true };
+export function fit(
+  { store }: ContentContext,
+  actual: ActualRuleset,
+  content: RulesetContent,
+  peers: PeerChanges,
+): Fit {
+  if (actual.basis === content) return { kind: 'fits', add: [], remove: [], stale: [], isExact: true, isWider: false };
   const add: RowTarget[] = [];
+  const remove: Omit<RowTarget, 'table'>[] = [];
   const stale: Omit<RowTarget, 'table'>[] = [];
-  let isExact = true;
+  let [isExact, isWider] = [true, false];
   for (const direction of directions) {
     const [have, want] = [actual[direction], content[direction]];
     const others = want.get(reservedIdentity.any);
@@ -70,16 +78,20 @@ export function fit(actual: ActualRuleset, content: RulesetContent, peers: PeerC
       else if (peers.isFresh(peer) || (found === undefined && table === others)) add.push({ direction, peer, table });
       else if (peers.isVanishing(peer)) {
         isExact = false;
+        isWider ||= !store.leq(found ?? others, table);
         if (found !== undefined) stale.push({ direction, peer });
       } else return { kind: 'different' };
     }
     for (const [peer, table] of have) {
       if (want.has(peer)) continue;
-      if (!peers.isVanishing(peer) && !peers.isFresh(peer) && table !== others) return { kind: 'different' };
-      stale.push({ direction, peer });
+      if (peers.isVanishing(peer)) {
+        isWider ||= !store.leq(table, others);
+        stale.push({ direction, peer });
+      } else if (peers.isFresh(peer) || table === others) remove.push({ direction, peer });
+      else return { kind: 'different' };
     }
   }
-  return { kind: 'fits', add, stale, isExact };
+  return { kind: 'fits', add, remove, stale, isExact, isWider };
 }
 
 /** What is in force at an end while others move: its old rules, its new ones, or the ones that allow only what both do. */

@@ -81,6 +81,8 @@ export type Operation =
   /** In this order. */
   | { readonly kind: 'set-cidrs'; readonly entries: readonly CidrEntry[] }
   | { readonly kind: 'remove-cidrs'; readonly cidrs: readonly string[] }
+  /** Rows of these endpoints changed where they stand: their live connections are judged again. */
+  | { readonly kind: 'judge-endpoints'; readonly slots: readonly number[] }
   /** The peers of these addresses, and of addresses in these networks, changed: live connections with them are judged again. */
   | { readonly kind: 'judge-again'; readonly addresses: readonly string[]; readonly networks: readonly string[] };
 
@@ -89,6 +91,8 @@ export type RowsPurpose =
   | { readonly kind: 'closed' }
   /** A whole ruleset for the endpoints of this content. */
   | { readonly kind: 'content'; readonly content: RulesetContent }
+  /** Rows of a ruleset in force, on their way to this content. */
+  | { readonly kind: 'amendment'; readonly content: RulesetContent }
   /** The ruleset between two others. */
   | { readonly kind: 'transition' }
   /** Rows for peers that nothing resolves to yet, into a ruleset in force. */
@@ -114,6 +118,8 @@ export interface Refusals {
   readonly cidrs: ReadonlySet<string>;
   /** No room for rulesets between two others: endpoints are closed for that moment instead. */
   readonly transitions: boolean;
+  /** Rulesets in force could not be changed: they are replaced instead. */
+  readonly amendments: boolean;
 }
 
 export const noRefusals: Refusals = {
@@ -123,4 +129,5 @@ export const noRefusals: Refusals = {
   addresses: new Set(),
   cidrs: new Set(),
   transitions: false,
+  amendments: false,
 };

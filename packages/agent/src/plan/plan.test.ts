@@ -162,6 +162,7 @@ function checkScenes(steps: readonly Scene[]): void {
     const states = [actual];
     for (const operation of operations) states.push(applied(states.at(-1)!, operation));
     checkPrefixes(context, states, operations);
+    checkJudgedAgain(context, states);
     actual = withBasis(states.at(-1)!, made);
     checkReached(actual, desired);
     const again = plan({ desired, actual, refusals: noRefusals, nextRuleset, context, everything });
@@ -183,6 +184,30 @@ function checkPrefixes(
       const bound = Math.max(before.get(flow) ?? 0, after.get(flow) ?? 0);
       const done = operations.slice(0, index).map((each) => each.kind);
       assert.ok(level <= bound, `${flow} at ${level} > ${bound} after ${done.join(' ')}`);
+    }
+  }
+}
+
+/**
+ * A connection between endpoints counts as judged while both words are what they were: if they are at the end what they were at some
+ * step, then what was judged at that step is what would be judged at the end.
+ */
+function checkJudgedAgain(context: ContentContext, states: readonly ActualKernel[]): void {
+  const last = states.at(-1)!;
+  const wordsOf = ({ endpoints }: ActualKernel, slots: readonly number[]): string | null => {
+    const entries = slots.map((slot) => endpoints.get(slot));
+    // No others have connections that are taken for judged.
+    if (!entries.every((entry) => entry?.state === 'governed' || entry?.state === 'observed')) return null;
+    return entries.map((entry) => `${entry!.identity} ${entry!.ruleset} ${entry!.epoch}`).join();
+  };
+  const after = judgements(context, last, inside, [], ports);
+  for (const state of states) {
+    for (const [flow, level] of judgements(context, state, inside, [], ports)) {
+      const [, source, destination] = /^(\d) > 10\.1\.0\.(\d):/.exec(flow)!.map(Number);
+      const slots = [source!, destination!];
+      const words = wordsOf(state, slots);
+      if (words === null || words !== wordsOf(last, slots)) continue;
+      assert.equal(level, after.get(flow), `${flow} was judged under rows that are gone`);
     }
   }
 }
@@ -233,6 +258,48 @@ test('the same where rules and identities of both ends change together', () => {
   );
 });
 
+/** What everybody else gets stays, so that rows can change in place. */
+const amended: fc.Arbitrary<Scene> = fc
+  .tuple(dense, fc.array(fc.constantFrom<VerdictAction>('allow', 'ask', 'deny'), { minLength: 24, maxLength: 24 }))
+  .map(([drawn, actions]) => ({
+    ...drawn,
+    rules: drawn.rules.map((_, index) => [
+      [0, { ranges: [], otherwise: { action: index % 2 === 0 ? 'deny' : 'allow', rule: 1 } }] as const,
+      ...[256, 257, 2 ** 24].flatMap((peer, place): (readonly [number, KernelPortTable])[] => {
+        const action = actions[index * 3 + place]!;
+        return action === 'ask' ? [] : [[peer, { ranges: [], otherwise: { action, rule: 1 } }]];
+      }),
+    ]),
+  }));
+
+test('the same where rows change in place, beside identities and addresses that move', () => {
+  fc.assert(
+    fc.property(fc.tuple(amended, amended, amended), (steps) => checkScenes(steps)),
+    { numRuns: 120 },
+  );
+});
+
+test('rulesets whose rows of single peers change keep their numbers', () => {
+  fc.assert(
+    fc.property(amended, amended, (first, second) => {
+      const { store, context, closed, everything } = environment();
+      const input = { refusals: noRefusals, context, everything };
+      const desired = desiredOf(store, closed, first);
+      const begun = plan({ ...input, desired, actual: emptyKernel, nextRuleset: 16 });
+      const actual = withBasis(begun.phases.flat().reduce(applied, emptyKernel), begun);
+      const changed = desiredOf(store, closed, { ...first, rules: second.rules });
+      const made = plan({ ...input, desired: changed, actual, nextRuleset: begun.nextRuleset });
+      assert.equal(made.nextRuleset, begun.nextRuleset);
+      const kinds = made.phases.flat().map(({ kind }) => kind);
+      assert.ok(
+        kinds.every((kind) => ['set-rows', 'remove-rows', 'judge-endpoints'].includes(kind)),
+        kinds.join(),
+      );
+    }),
+    { numRuns: 200 },
+  );
+});
+
 test('what is refused never allows more than what was wanted', () => {
   const refused = fc.record({
     slots: fc.uniqueArray(fc.integer({ min: 1, max: 4 }), { maxLength: 1 }),
@@ -258,7 +325,7 @@ test('what is refused never allows more than what was wanted', () => {
           addresses: new Set(addresses),
           cidrs: new Set(cidrs),
         },
-        ...{ contents, transitions: true },
+        ...{ contents, transitions: true, amendments: true },
       };
       const reach = (refusing: Refusals): ReadonlyMap<string, number> => {
         const made = plan({ desired, actual: emptyKernel, refusals: refusing, nextRuleset: 16, context, everything });

@@ -8,7 +8,8 @@
 import type { EndpointEntry } from '@bulkhead/kernel';
 import { reservedIdentity } from '@bulkhead/policy';
 import { between, type Between, type ContentContext, type PeerMove } from './contents.ts';
-import { closedRows } from './closed.ts';
+import { amendmentStages } from './amend.ts';
+import { closedRows, isOpen } from './closed.ts';
 import {
   closedRuleset,
   epochModulus,
@@ -59,16 +60,23 @@ export function plan(input: PlanInput): Plan {
   const { actual, context } = input;
   const desired = withoutRefused(context, input.desired, input.refusals);
   const numbers = new RulesetNumbers(input.nextRuleset, actual);
-  const assignment = assignRulesets(actual, desired, numbers, input.refusals.peers);
+  const moved = movesBetween(actual, desired);
+  const assignment = assignRulesets(actual, desired, numbers, {
+    context,
+    refusedPeers: input.refusals.peers,
+    mayAmend: mayAmend(input, moved.moves.length),
+  });
   const words = new Words(actual);
   const sorted = sortEndpoints(input, desired, assignment, words);
-  const moved = movesBetween(actual, desired);
   const identityMoves = sorted.changes.flatMap(({ slot, target }): PeerMove[] => {
     const from = actual.endpoints.get(slot)!.identity;
     return from === target.identity ? [] : [{ from, to: target.identity }];
   });
   const moves = distinct([...moved.moves, ...identityMoves]);
-  const isSingle = sorted.changes.length === 0 || (sorted.changes.length === 1 && moved.operations.length === 0);
+  const amended = amendmentStages(context, assignment.amendments, moves);
+  const isSingle =
+    sorted.changes.length === 0 ||
+    (sorted.changes.length === 1 && moved.operations.length + assignment.amendments.length === 0);
   const stages = isSingle
     ? directFlips(sorted.changes, words)
     : stagedFlips(input, sorted.changes, moves, numbers, words);
@@ -76,8 +84,10 @@ export function plan(input: PlanInput): Plan {
   const phases: readonly (readonly Operation[])[] = [
     sorted.withdraw,
     [...closedRows(actual, desired), ...assignment.prepare, ...stages.prepare],
+    ...amended.narrow,
     stages.narrow,
     [...moved.operations, ...stages.move],
+    ...amended.widen,
     stages.widen,
     admit,
     moved.addresses.length + moved.networks.length === 0
@@ -90,6 +100,17 @@ export function plan(input: PlanInput): Plan {
     nextRuleset: numbers.next,
     basis: assignment.basis,
   };
+}
+
+/** Rows may change in place where it did not fail before, every row is wanted, and no more moves than can be compared. */
+function mayAmend({ actual, desired, refusals }: PlanInput, moves: number): boolean {
+  if (refusals.amendments || refusals.transitions || refusals.peers.size > 0) return false;
+  let identities = 0;
+  for (const [slot, { identity }] of desired.endpoints) {
+    const before = actual.endpoints.get(slot);
+    if (before !== undefined && before.identity !== identity) identities++;
+  }
+  return moves + identities <= movesMax;
 }
 
 /** Endpoint entries as they will be after the operations made so far; every flip takes the next epoch. */
@@ -218,10 +239,6 @@ function removalOf(ruleset: number, content: RulesetContent): readonly Operation
     { kind: 'remove-rows', ruleset, rows: rows.filter(isOthers) },
     { kind: 'remove-rows', ruleset, rows: rows.filter((row) => !isOthers(row)) },
   ];
-}
-
-function isOpen(state: EndpointEntry['state'], ruleset: number): boolean {
-  return state === 'observed' || (state === 'governed' && ruleset !== closedRuleset);
 }
 
 function isOtherEndpoint(before: EndpointEntry, { statics }: EndpointTarget): boolean {

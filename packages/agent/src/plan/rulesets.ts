@@ -1,6 +1,7 @@
-/** Which ruleset each endpoint has: kept where the rows in force can stay, else a fresh number with all rows. */
+/** Which ruleset each endpoint has: kept where the rows in force can stay or be amended, else a fresh number with all rows. */
 import { reservedIdentity } from '@bulkhead/policy';
-import { directions, fit } from './contents.ts';
+import { isAmendable, slotsKeeping, type Amendment } from './amend.ts';
+import { directions, fit, type ContentContext, type Fitting, type PeerChanges } from './contents.ts';
 import {
   closedRuleset,
   rulesetFirst,
@@ -39,6 +40,7 @@ export class RulesetNumbers {
 export interface Assignment {
   readonly bySlot: ReadonlyMap<number, number>;
   readonly prepare: readonly Operation[];
+  readonly amendments: readonly Amendment[];
   /** Rows of kept rulesets for peers that are gone afterwards. */
   readonly stale: readonly Operation[];
   /** Rulesets whose rows are exactly a content's once the plan is applied. */
@@ -46,55 +48,110 @@ export interface Assignment {
   readonly kept: ReadonlySet<number>;
 }
 
+/** What the plan may do with rulesets in force. */
+export interface AssignmentOptions {
+  readonly context: ContentContext;
+  readonly refusedPeers: ReadonlySet<number>;
+  /** Their rows may change where they stand. */
+  readonly mayAmend: boolean;
+}
+
 /** Endpoints of one identity share a ruleset: their content is the same object. Rows of refused peers are left out everywhere. */
 export function assignRulesets(
   actual: ActualKernel,
   desired: DesiredKernel,
   numbers: RulesetNumbers,
-  refusedPeers: ReadonlySet<number>,
+  { context, refusedPeers, mayAmend }: AssignmentOptions,
 ): Assignment {
-  const [peersBefore, peersAfter] = [peersIn(actual), peersIn(desired)];
-  const isFresh = (peer: number): boolean => !peersBefore.has(peer);
-  const isVanishing = (peer: number): boolean => !peersAfter.has(peer);
-  const users = usersOf(actual);
+  const scene = sceneOf(context, actual, desired, refusedPeers);
   const bySlot = new Map<number, number>();
   const prepare: Operation[] = [];
+  const amendments: Amendment[] = [];
   const stale: Operation[] = [];
   const basis = new Map<number, RulesetContent>();
   const kept = new Set<number>();
 
   for (const [content, slots] of slotsByContent(desired)) {
-    const group = new Set(slots);
-    let chosen: number | undefined;
-    let isExact = refusedPeers.size === 0;
-    for (const candidate of candidatesOf(actual, slots)) {
-      const found = fit(actual.rulesets.get(candidate)!, content, { isFresh, isVanishing, refused: refusedPeers });
-      if (found.kind === 'different') continue;
-      const isShared = (users.get(candidate) ?? []).some((slot) => !group.has(slot));
-      if (isShared && found.add.length + found.stale.length > 0) continue;
-      chosen = candidate;
-      isExact = found.isExact;
-      if (found.add.length > 0) {
-        const peers = new Set(found.add.map((row) => row.peer));
-        prepare.push({ kind: 'set-rows', ruleset: candidate, rows: found.add, purpose: { kind: 'peers', peers } });
-      }
-      if (found.stale.length > 0) stale.push({ kind: 'remove-rows', ruleset: candidate, rows: found.stale });
-      break;
-    }
-    if (chosen === undefined) {
-      chosen = numbers.take();
-      prepare.push({
-        kind: 'set-rows',
-        ruleset: chosen,
-        rows: rowsOf(content, refusedPeers),
-        purpose: { kind: 'content', content },
-      });
+    const found = fitting(scene, content, slots);
+    const amendment = found === null && mayAmend ? amendmentOf(scene, content, slots) : null;
+    const chosen = found?.ruleset ?? amendment?.ruleset ?? numbers.take();
+    if (found !== null) {
+      const { add, remove } = found;
+      const peers = new Set(add.map((row) => row.peer));
+      if (add.length > 0)
+        prepare.push({ kind: 'set-rows', ruleset: chosen, rows: add, purpose: { kind: 'peers', peers } });
+      if (remove.length > 0) prepare.push({ kind: 'remove-rows', ruleset: chosen, rows: remove });
+      if (found.stale.length > 0) stale.push({ kind: 'remove-rows', ruleset: chosen, rows: found.stale });
+    } else if (amendment !== null) {
+      amendments.push(amendment);
+    } else {
+      const rows = rowsOf(content, refusedPeers);
+      prepare.push({ kind: 'set-rows', ruleset: chosen, rows, purpose: { kind: 'content', content } });
     }
     kept.add(chosen);
-    if (isExact) basis.set(chosen, content);
+    if (found?.isExact ?? refusedPeers.size === 0) basis.set(chosen, content);
     for (const slot of slots) bySlot.set(slot, chosen);
   }
-  return { bySlot, prepare, stale, basis, kept };
+  return { bySlot, prepare, amendments, stale, basis, kept };
+}
+
+interface Scene {
+  readonly context: ContentContext;
+  readonly actual: ActualKernel;
+  readonly desired: DesiredKernel;
+  readonly peers: PeerChanges;
+  readonly users: ReadonlyMap<number, readonly number[]>;
+}
+
+function sceneOf(
+  context: ContentContext,
+  actual: ActualKernel,
+  desired: DesiredKernel,
+  refused: ReadonlySet<number>,
+): Scene {
+  const [before, after] = [peersIn(actual), peersIn(desired)];
+  const peers = {
+    isFresh: (peer: number): boolean => !before.has(peer),
+    isVanishing: (peer: number): boolean => !after.has(peer),
+    refused,
+  };
+  return { context, actual, desired, peers, users: usersOf(actual) };
+}
+
+/** A ruleset of the group's endpoints that can stay, with what has to be added before and may be taken out afterwards. */
+function fitting(
+  { context, actual, desired, peers, users }: Scene,
+  content: RulesetContent,
+  slots: readonly number[],
+): (Fitting & { readonly ruleset: number }) | null {
+  for (const ruleset of candidatesOf(actual, slots)) {
+    const found = fit(context, actual.rulesets.get(ruleset)!, content, peers);
+    if (found.kind === 'different') continue;
+    if (found.isWider && slotsKeeping(ruleset, slots, actual, desired) === null) continue;
+    if (found.add.length + found.remove.length + found.stale.length > 0 && isShared(users, ruleset, slots)) continue;
+    return { ...found, ruleset };
+  }
+  return null;
+}
+
+/** The one ruleset that all endpoints of the group have, and nobody else, where its rows can change in place. */
+function amendmentOf(
+  { actual, desired, users }: Scene,
+  next: RulesetContent,
+  group: readonly number[],
+): Amendment | null {
+  for (const ruleset of candidatesOf(actual, group)) {
+    const old = actual.rulesets.get(ruleset)!;
+    if (!isAmendable(old, next) || isShared(users, ruleset, group)) continue;
+    const slots = slotsKeeping(ruleset, group, actual, desired);
+    if (slots !== null) return { ruleset, old, next, slots };
+  }
+  return null;
+}
+
+function isShared(users: ReadonlyMap<number, readonly number[]>, ruleset: number, group: readonly number[]): boolean {
+  const own = new Set(group);
+  return (users.get(ruleset) ?? []).some((slot) => !own.has(slot));
 }
 
 /** Rulesets that nobody has after the plan. A packet in flight must not find the row of all others where a stricter one was. */

@@ -2,7 +2,7 @@
 import type { EndpointEntry, VerdictAction } from '@bulkhead/kernel';
 import { reservedIdentity } from '@bulkhead/policy';
 import { lookup, type ContentContext } from './contents.ts';
-import type { ActualKernel, Operation, Plan, RulesetContent } from './model.ts';
+import { epochModulus, type ActualKernel, type Operation, type Plan, type RulesetContent } from './model.ts';
 import { peerOf } from './moves.ts';
 import { PrefixTable } from './prefixes.ts';
 import { verdictOf, type KernelTable } from './tables.ts';
@@ -26,6 +26,8 @@ export function single(operation: Operation): readonly Operation[] {
       return operation.rows.map((row) => ({ ...operation, rows: [row] }));
     case 'remove-rows':
       return operation.rows.map((row) => ({ ...operation, rows: [row] }));
+    case 'judge-endpoints':
+      return operation.slots.map((slot) => ({ kind: 'judge-endpoints', slots: [slot] }));
     case 'set-endpoint':
     case 'remove-endpoint':
     case 'attach':
@@ -79,6 +81,12 @@ export function applied(actual: ActualKernel, operation: Operation): ActualKerne
       else next.rulesets.set(operation.ruleset, { ...rows, basis: null });
       break;
     }
+    case 'judge-endpoints':
+      for (const slot of operation.slots) {
+        const entry = actual.endpoints.get(slot)!;
+        next.endpoints.set(slot, { ...entry, epoch: (entry.epoch + 1) % epochModulus });
+      }
+      break;
     case 'judge-again':
       break;
   }
