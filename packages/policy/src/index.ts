@@ -102,6 +102,8 @@ export type { PortSet } from './analyse/port-set.ts';
 export { type DifferenceGroup, type DifferenceKind, type PolicyDifference } from './analyse/difference.ts';
 export { diffPolicies } from './analyse/diff.ts';
 export { differenceText, universeText } from './analyse/difference-text.ts';
+export { checkInvariants } from './analyse/invariant-check.ts';
+export { argumentText, invariantText } from './analyse/invariant-text.ts';
 export { createFlowTable } from './analyse/flow-table.ts';
 export { createSimulation, simulate } from './analyse/simulate.ts';
 export { simulationText } from './analyse/simulation-text.ts';

@@ -19,8 +19,9 @@ type MemberKind = 'workload' | 'address' | 'host';
 const memberKinds: readonly MemberKind[] = ['workload', 'address', 'host'];
 const memberNames = { workload: 'workloads', address: 'addresses', host: 'hosts' } as const;
 
-/** What is outside of a set is named instead where that takes at most so many terms. */
+/** What is outside of a set is named instead where that takes at most so many terms, and the set itself more than so many. */
 const exceptionsMax = 2;
+const termsEasy = 4;
 
 /** Finds words for sets of classes: segments first, then selectors of rules, then labels; what is left is named class by class. */
 export class Describer {
@@ -78,9 +79,9 @@ export class Describer {
     const outside = this.#workloads.without(set);
     if (outside.size === 0) return [{ kind: 'workloads', except: [] }];
     const terms = this.#covering(set);
-    if (terms.length <= 1) return terms;
+    if (terms.length <= termsEasy) return terms;
     const except = this.#covering(outside);
-    return except.length <= exceptionsMax && except.length < terms.length ? [{ kind: 'workloads', except }] : terms;
+    return except.length <= exceptionsMax ? [{ kind: 'workloads', except }] : terms;
   }
 
   /** The candidate inside the set that covers most of what is not covered yet, again and again (greedy set cover). */

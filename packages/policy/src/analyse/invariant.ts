@@ -1,4 +1,5 @@
 import type { Action, Direction } from '../model.ts';
+import type { ClaimKind } from '../documents/claim.ts';
 import type { NamedParty, PartySet } from './terms.ts';
 import type { PortSet } from './port-set.ts';
 import type { UniverseSummary } from './universe.ts';
@@ -8,7 +9,8 @@ import type { UniverseSummary } from './universe.ts';
  * argument or its witness. `invariantText(result)` says it in a few lines, `argumentText(result)` line by line (`bulkhead prove`).
  */
 
-export type InvariantKind = 'never' | 'always' | 'neverReaches';
+/** What an invariant claims: one of the fields of its `spec`. */
+export type InvariantKind = ClaimKind;
 
 /** One permitted, or for `always` one missing, connection. */
 export interface WitnessHop {
@@ -41,10 +43,13 @@ export type Statement =
       readonly egressReason: string;
       readonly ingressReason: string;
     }
-  /** Paths from the invariant's `from` stay inside these parties: what follows says that nothing leads out of them. */
+  /** Paths from the invariant's `from` stay inside these parties: the statements after it say that nothing leads out of them. */
   | { readonly kind: 'reachable'; readonly parties: PartySet };
 
-/** `broken`: the witness is one connection, or the hops of a shortest path. `not-checked`: the universe is larger than `classesMax`. */
+/**
+ * `broken`: the witness is one connection, or the hops of a shortest path, of several with as few questions as can be. `not-checked`:
+ * the universe is larger than `classesMax`; whoever applies documents must take that for broken.
+ */
 export type InvariantOutcome =
   | {
       readonly kind: 'holds';
@@ -59,10 +64,10 @@ export interface InvariantResult {
   readonly name: string;
   readonly invariant: InvariantKind;
   readonly outcome: InvariantOutcome;
+  /** Whom the ends stand for in this universe. */
   readonly from: PartySet;
   readonly to: PartySet;
-  readonly ports: PortSet;
-  /** What was looked at, and what an end stands for where nothing that exists satisfies it. */
+  /** What was looked at: the ends, and what an end stands for where nothing that exists satisfies it. */
   readonly checked: string;
 }
 

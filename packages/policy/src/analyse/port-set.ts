@@ -188,3 +188,17 @@ function rangeText(from: number, to: number): string {
 export function serviceText(protocol: number, port: number): string {
   return spansText([{ protocol, from: port, to: port }]);
 }
+
+/** Protocols from which one is named where a set has nearly all of them. */
+const wellKnownProtocols = [6, 17, 1, 58, 132];
+
+/** Some protocol and port of a set that is not empty; port 0 is taken only where it stands alone. */
+export function onePort({ spans, otherProtocols }: PortSet): { readonly protocol: number; readonly port: number } {
+  const [first] = spans;
+  if (first !== undefined) return { protocol: first.protocol, port: Math.min(first.to, Math.max(first.from, 1)) };
+  if (otherProtocols === null) throw new Error('a port is taken of a set that has none');
+  const every = [...wellKnownProtocols, ...Array.from({ length: 256 }, (_, protocol) => protocol)];
+  const protocol = every.find((candidate) => !otherProtocols.includes(candidate));
+  if (protocol === undefined) throw new Error('all protocols are listed, and some other is asked for');
+  return { protocol, port: protocolNames.has(protocol) ? 1 : 0 };
+}

@@ -48,9 +48,19 @@ export function termText(term: PartyTerm): string {
   }
 }
 
-export function labelsText(labels: Labels): string {
-  const list = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
-  return list.length === 0 ? 'workloads without labels' : `{only ${list.join(', ')}}`;
+function labelsText(labels: Labels): string {
+  const list = labelList(labels);
+  return list === '' ? 'workloads without labels' : `{only ${list}}`;
+}
+
+export function labelList(labels: Labels): string {
+  return Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(', ');
+}
+
+export function workloadsText(count: number): string {
+  return count === 1 ? '1 workload' : `${count} workloads`;
 }
 
 function listText(texts: readonly string[], separator: string): string {
