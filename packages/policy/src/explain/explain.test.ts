@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { decide } from '../decide/decide.ts';
-import type { Document } from '../documents/document.ts';
+import { type Document, documentKey } from '../documents/document.ts';
 import { parseDocument } from '../documents/parse.ts';
-import type { Flow } from '../model.ts';
+import type { Flow, IdentityId } from '../model.ts';
 import { createPolicySet, type PolicySet } from '../resolve/policy-set.ts';
 import { reasonText } from '../resolve/reason.ts';
 import { generateDocuments, generateFlow, generateIdentities, seededRandom } from '../testing/generate.ts';
+import { generateKubernetesDocument, generatePodLabels } from '../testing/generate-kubernetes.ts';
 import { explain, rulesListedMax } from './explain.ts';
 import { explanationText } from './text.ts';
 
@@ -112,8 +113,11 @@ test('every explanation agrees with decide: the deciding rule is listed as such,
   fc.assert(
     fc.property(fc.integer(), fc.nat(8), fc.nat(10), (seed, segments, policies) => {
       const random = seededRandom(seed);
-      const set = policySetOf(generateDocuments(random, { segments, policies }));
-      const identities = generateIdentities(random, 6);
+      const kubernetes = Array.from({ length: policies }, (_, index) => generateKubernetesDocument(random, index));
+      const documents = [...generateDocuments(random, { segments, policies }), ...kubernetes];
+      const set = policySetOf([...new Map(documents.map((document) => [documentKey(document), document])).values()]);
+      const pods = Array.from({ length: 6 }, (_, index) => [index as IdentityId, generatePodLabels(random)] as const);
+      const identities = new Map([...generateIdentities(random, 6), ...pods]);
       for (let count = 0; count < 20; count++) {
         const flow = generateFlow(random, identities);
         const explanation = explain(set, flow);
