@@ -55,7 +55,7 @@ export { stagedPolicySet } from './resolve/staged.ts';
 export { reasonText } from './resolve/reason.ts';
 export { isolationSuffices, type Membership, membershipOf, type Segment } from './resolve/segment.ts';
 export { decide, decideSide, isSubject, segmentsOf, segmentsOfParty } from './decide/decide.ts';
-export { guardFact, guardSpans } from './decide/lock-out-guard.ts';
+export { guardFact, guardSpans, needsForce } from './decide/lock-out-guard.ts';
 export {
   checkCondition,
   compileCondition,
