@@ -9,6 +9,7 @@ import { createPolicySet, type PolicySet } from '../resolve/policy-set.ts';
 import { reasonText } from '../resolve/reason.ts';
 import { generateDocuments, generateFlow, generateIdentities, seededRandom } from '../testing/generate.ts';
 import { generateKubernetesDocument, generatePodLabels } from '../testing/generate-kubernetes.ts';
+import { clusterPolicy, namespace, networkPolicy, podOf } from '../testing/written.ts';
 import { explain, rulesListedMax } from './explain.ts';
 import { explanationText } from './text.ts';
 
@@ -136,5 +137,64 @@ test('every explanation agrees with decide: the deciding rule is listed as such,
       }
     }),
     { numRuns: 300 },
+  );
+});
+
+test('documents of Kubernetes, named ports and staged policies in the text', () => {
+  const set = policySetOf([
+    namespace('shop', { team: 'a' }),
+    clusterPolicy('guard', {
+      tier: 'Admin',
+      priority: 10,
+      subject: { namespaces: {} },
+      egress: [{ name: 'shops-as-they-say', action: 'Pass', to: [{ namespaces: { matchLabels: { team: 'a' } } }] }],
+    }),
+    clusterPolicy('later', {
+      tier: 'Admin',
+      priority: 20,
+      subject: { namespaces: {} },
+      egress: [{ name: 'nothing-else', action: 'Deny', to: [{ namespaces: {} }] }],
+    }),
+    networkPolicy('shop/web', { podSelector: {}, ingress: [{ ports: [{ port: 'http' }] }] }),
+    policy('soon', { mode: 'staged', rules: [{ name: 'closed', action: 'deny', to: { any: true } }] }),
+  ]);
+  const [source, destination] = [podOf(set, 'shop'), podOf(set, 'shop', { ports: { http: 'tcp-8080' } })];
+  const flow = { source: { ...source, name: 'a' }, destination: { ...destination, name: 'b' }, protocol: 6 };
+  assert.equal(
+    explanationText(explain(set, { ...flow, port: 8080 })),
+    [
+      'allow: a to b, tcp 8080',
+      '  egress of a: allow by posture:namespace/shop: no rule decides, and the namespace shop is open to what no policy selects',
+      '    namespace: shop (open where no policy selects)',
+      '    security/ClusterNetworkPolicy:guard/shops-as-they-say (pass): passes to the next tier',
+      '    security/ClusterNetworkPolicy:later/nothing-else (deny): lost, security/ClusterNetworkPolicy:guard/shops-as-they-say is of a policy that comes before it',
+      '    application/NetworkPolicy:shop/web/ingress[0] (allow): not used, it speaks only for the other side (port http is tcp 8080 there)',
+      '    application/NetworkPolicy:shop/web/ingress-isolation (deny): not used, it speaks only for the other side',
+      '  ingress of b: allow by application/NetworkPolicy:shop/web/ingress[0]',
+      '    namespace: shop (open where no policy selects)',
+      '    application/NetworkPolicy:shop/web/ingress[0] (allow): decides (port http is tcp 8080 there)',
+      '    application/NetworkPolicy:shop/web/ingress-isolation (deny): lost, it closes what nothing else of its tier allows, and application/NetworkPolicy:shop/web/ingress[0] does',
+      '    security/ClusterNetworkPolicy:guard/shops-as-they-say (pass): not used, it speaks only for the other side',
+      '    security/ClusterNetworkPolicy:later/nothing-else (deny): not used, it speaks only for the other side',
+      '    application/NetworkPolicy:shop/web/ingress-from-node (allow): does not match, the other party is none of its peers',
+      '  staged policies would make it deny: egress deny by application/soon/closed, ingress deny by application/soon/closed',
+    ].join('\n'),
+  );
+});
+
+test('a host, its guard, and an address with the names that were learnt', () => {
+  const set = policySetOf([
+    segment('front', { hosts: { all: true } }),
+    policy('p', { rules: [{ name: 'names', action: 'deny', to: { dns: '*.example.com' } }] }),
+  ]);
+  const host = { kind: 'host', labels: { 'bulkhead.dev/host': 'h1' } } as const;
+  const outside = { kind: 'address', address: '192.0.2.1', names: ['api.example.com'] } as const;
+  assert.match(
+    explanationText(explain(set, { source: outside, destination: host, protocol: 6, port: 22 })),
+    /ingress of the host h1: allow by builtin:lock-out-guard: it keeps the host within reach, before all rules\n {4}segments: front/,
+  );
+  assert.match(
+    explanationText(explain(set, { source: host, destination: outside, protocol: 6, port: 443 })),
+    /^deny: the host h1 to 192.0.2.1 \(api.example.com\), tcp 443\n {2}egress of the host h1: deny by application\/p\/names/,
   );
 });
