@@ -1,11 +1,10 @@
 /**
- * The NetworkPolicy cases, through `decide()`. The steps of a case are changes of one policy set, as they are in
- * an agent.
+ * The NetworkPolicy cases, through `decide()` and through the tables that are compiled for the kernel. The steps of a case are changes
+ * of one policy set and of one compiler, as they are in an agent.
  */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import {
-  type Action,
   addressFacts,
   changePolicySet,
   createPolicySet,
@@ -24,6 +23,7 @@ import {
   type PolicySet,
 } from '@bulkhead/policy';
 import { type NetpolCase, type NetpolStep, readNetpolCases, servedPorts, servicesOf } from './netpol-cases.ts';
+import { type PairJudge, TableWorld } from './table-world.ts';
 
 const options = { checkCondition: () => null };
 const counts = { cases: 0, steps: 0, pairs: 0 };
@@ -35,10 +35,11 @@ for (const given of cases ?? []) test(`case ${given.id}: ${given.description}`, 
 
 after(() => {
   const { steps, pairs } = counts;
-  console.log(`NetworkPolicy: ${counts.cases} cases, ${steps} steps, ${pairs} pairs through decide()`);
+  console.log(`NetworkPolicy: ${counts.cases} cases, ${steps} steps, ${pairs} pairs through decide() and tables`);
 });
 
 function runCase({ steps }: NetpolCase): void {
+  const world = new TableWorld();
   let set = emptyPolicySet;
   for (const [index, step] of steps.entries()) {
     const documents = documentsOf(step);
@@ -48,8 +49,10 @@ function runCase({ steps }: NetpolCase): void {
     const fresh = createPolicySet(documents, options);
     assert.equal(fresh.kind, 'ok');
     if (fresh.kind !== 'ok') return;
+    const tables = world.moved(set, pods, keys);
     checkStep(`step ${index}, decide`, step, pods, decideJudge(set));
     checkStep(`step ${index}, decide on a new set`, step, pods, decideJudge(fresh.policySet));
+    checkStep(`step ${index}, tables`, step, pods, tables);
     counts.steps++;
   }
   counts.cases++;
@@ -87,13 +90,6 @@ function podLabels(step: NetpolStep, pod: NetpolStep['pods'][number], keys: Read
   const ports = servedPorts(step).map(({ name, value }) => [namedPortPrefix + name, value] as const);
   return { ...pod.labels, [namespaceLabel]: pod.ns, ...Object.fromEntries(ports), ...addressFacts(keys)([pod.ip]) };
 }
-
-/** What both ends say about one connection between two workloads. */
-type PairJudge = (
-  source: Labels,
-  destination: Labels,
-  service: { readonly protocol: number; readonly port: number },
-) => { readonly egress: Action; readonly ingress: Action };
 
 function decideJudge(set: PolicySet): PairJudge {
   return (source, destination, service) => {
