@@ -71,6 +71,7 @@ const attachment: Attachment = await attachments({
   reportDivergence: (record) => void divergences.set(record.id, record),
   onFlow: () => () => undefined,
   allows: ({ workload }) => registry.workload(workload)?.labels['open'] === 'yes',
+  learn: () => undefined,
 });
 apply();
 const beat = setInterval(() => kernel.maps.heartbeat(), 500);

@@ -23,6 +23,7 @@ import { openAgentState, type AgentState } from './state.ts';
 
 const heartbeatMs = 1_000;
 const interfacesMs = 10_000;
+const learntMs = 5_000;
 const statusMs = 10_000;
 const pruneMs = 600_000;
 const connectionsPerEndpointDefault = 16_384;
@@ -151,7 +152,7 @@ class RunningAgent implements Agent {
 
   status(): AgentStatus {
     const { kernel, host, software } = this.#options;
-    const { reconciler, store, registry, receipt, isEnforcing } = this.#core;
+    const { reconciler, store, registry, receipt, isEnforcing, learning } = this.#core;
     return {
       ...{ host, software, receipt },
       revision: store.revision,
@@ -162,6 +163,7 @@ class RunningAgent implements Agent {
       workloads: registry.workloads().length,
       rows: reconciler.mirror.rowCount,
       questions: this.#questions.counts(),
+      learnt: learning.counts,
       journal: { bytes: this.#journal.bytes, batches: this.#journal.batches },
       flowsLost: this.#flowsLost,
       eventsLost: Number(kernel.events.lost()),
@@ -204,6 +206,7 @@ class RunningAgent implements Agent {
           boot: bootId.slice(0, 8),
           attributionOf: (key) => this.#questions.attributionOf(key),
           epochMs: () => this.#epochMs,
+          namesOf: (slot, address) => this.#core.learning.namesOf(slot, address),
         },
         onFlow: (flow) => {
           this.#writers.flows.add(flow);
@@ -239,6 +242,7 @@ class RunningAgent implements Agent {
     guarded(log, beat.what, beat.run);
     const ticks: readonly Tick[] = [
       beat,
+      { periodMs: learntMs, what: 'end what was learnt', run: () => this.#core.learning.expire() },
       { periodMs: interfacesMs, what: 'read the interfaces', run: () => void this.#readInterfaces() },
       { periodMs: statusMs, what: 'report the status', run: () => this.#conversation.tellStatus() },
       { periodMs: pruneMs, what: 'forget unused rule numbers', run: () => this.#core.pruneRules() },
@@ -283,6 +287,7 @@ class RunningAgent implements Agent {
       reportDivergence: (record) => this.#writers.divergences.add(record),
       onFlow: (listener) => this.onFlow(listener),
       allows: (question) => this.#core.verdict(question).action === 'allow',
+      learn: (workload, asked, message) => this.#core.learning.learn(workload, asked, message),
     };
   }
 

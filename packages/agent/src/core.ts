@@ -17,6 +17,8 @@ import { peerOf } from './plan/moves.ts';
 import { PrefixTable } from './plan/prefixes.ts';
 import { rulesOf, TableStore, verdictOf, type KernelTable } from './plan/tables.ts';
 import { Registry } from './registry/registry.ts';
+import { LearntBook } from './resolver/learnt-book.ts';
+import { Learning } from './resolver/learning.ts';
 import type { AgentState } from './state.ts';
 
 export interface CoreOptions {
@@ -49,6 +51,7 @@ export class Core {
   readonly registry: Registry;
   readonly parties: Parties;
   readonly reconciler: Reconciler;
+  readonly learning: Learning;
   #interfaceAddresses: ReadonlySet<string> = new Set();
   #arrivedNs: bigint;
   /** Of the mirror's networks, for `verdict`: the resolver asks for each of a workload's names. */
@@ -74,6 +77,8 @@ export class Core {
     const isGuarded = (ifindex: number): boolean => this.reconciler.mirror.attached.has(ifindex);
     this.registry = new Registry({ kernel, state, clock, bootId, isGuarded, apply, markDirty });
     this.parties = new Parties(this.registry, this.store);
+    const isKnown = (endpoint: string): boolean => this.registry.endpoint(endpoint) !== undefined;
+    const learnt = new LearntBook(state, isKnown, clock.nowMs());
     this.#builder = new KernelStateBuilder({
       host,
       registry: this.registry,
@@ -85,6 +90,7 @@ export class Core {
       hostAddresses: () => this.#interfaceAddresses,
       isEnforcing: () => this.isEnforcing,
       connectionsMax: options.connectionsPerEndpoint,
+      learnt,
     });
     this.reconciler = new Reconciler({
       kernel,
@@ -97,6 +103,8 @@ export class Core {
       unjudged: unjudgedRecord(state),
       tablesInUse: () => [...this.policy.contents(), closed],
     });
+    const { registry, policy, reconciler } = this;
+    this.learning = new Learning({ ...{ kernel, clock, registry, policy, reconciler }, book: learnt });
   }
 
   get isEnforcing(): boolean {

@@ -146,6 +146,8 @@ export interface AttachContext {
     readonly protocol: 'tcp' | 'udp';
     readonly port: number;
   }): boolean;
+  /** Takes what an answer to its own question teaches a workload; to be called before the workload gets the answer. */
+  learn(workload: string, asked: string, message: Uint8Array): void;
 }
 
 /** One kind of attachment at work (Docker; namespaces and taps), as the core sees it. */

@@ -1,6 +1,6 @@
 /** How each operation is done: one executor a kind, and the compiler checks that none is missing. */
-import { type Kernel, KernelError } from '@bulkhead/kernel';
-import { epochModulus, type Operation } from '../plan/model.ts';
+import { type Kernel, KernelError, type LearntEntry } from '@bulkhead/kernel';
+import { epochModulus, learntKey, type Operation } from '../plan/model.ts';
 import { PrefixTable } from '../plan/prefixes.ts';
 import type { KernelMirror } from './mirror.ts';
 
@@ -47,6 +47,16 @@ const executors: Executors = {
     kernel.maps.removeCidrs(cidrs);
     for (const cidr of cidrs) mirror.cidrs.delete(cidr);
   },
+  'set-learnt': ({ kernel, mirror }, { entries }) => {
+    for (const entry of entries) {
+      kernel.maps.setLearnt([entry]);
+      mirror.learnt.set(learntKey(entry), entry);
+    }
+  },
+  'remove-learnt': ({ kernel, mirror }, { keys }) => {
+    kernel.maps.removeLearnt(keys);
+    for (const key of keys) mirror.learnt.delete(learntKey(key));
+  },
   'judge-endpoints': (target, { slots }) => judgeEndpointsAgain(target, slots),
   'judge-again': judgeAgain,
 };
@@ -80,9 +90,11 @@ function judgeAgain(target: Target, operation: Extract<Operation, { kind: 'judge
     if (found === undefined) known.set(address, (found = networks.match(address) !== undefined));
     return found;
   };
+  const learnt = new Set(operation.learnt.map(learntKey));
   const slots = new Set<number>();
   target.kernel.maps.forEachConnection(({ source, destination, sourceSlot, destinationSlot }) => {
-    if (!isMoved(source, sourceSlot) && !isMoved(destination, destinationSlot)) return;
+    const isLearnt = learnt.size > 0 && learnt.has(learntKey({ slot: sourceSlot, address: destination }));
+    if (!isLearnt && !isMoved(source, sourceSlot) && !isMoved(destination, destinationSlot)) return;
     slots.add(sourceSlot).add(destinationSlot);
   });
   judgeEndpointsAgain(target, slots);
@@ -107,6 +119,7 @@ export function readBack({ kernel, mirror }: Target, operations: readonly Operat
   for (const operation of operations) {
     if (operation.kind === 'set-endpoint') slots.add(operation.entry.slot);
     else if (operation.kind === 'set-address') addresses.add(operation.address);
+    else if (operation.kind === 'set-learnt') differences.push(...learntDifferences(kernel, operation.entries));
     else if (operation.kind === 'set-rows') {
       for (const { direction, peer, table } of operation.rows) {
         const { ruleset } = operation;
@@ -133,6 +146,14 @@ export function readBack({ kernel, mirror }: Target, operations: readonly Operat
   return differences;
 }
 
+function learntDifferences(kernel: Kernel, entries: readonly LearntEntry[]): readonly string[] {
+  return entries.flatMap((entry) => {
+    const found = kernel.maps.learntPeer(entry);
+    const isSame = found?.peer === entry.peer && found.lapsed === entry.lapsed;
+    return isSame ? [] : [`what endpoint ${entry.slot} learnt of ${entry.address} is not what was written`];
+  });
+}
+
 /** Text of a failure, for receipts and logs. */
 export function failureText(operation: Operation, error: KernelError): string {
   switch (operation.kind) {
@@ -152,6 +173,10 @@ export function failureText(operation: Operation, error: KernelError): string {
       return `set-cidrs ${operation.entries[0]?.cidr} and ${operation.entries.length - 1} more: ${error.message}`;
     case 'remove-cidrs':
       return `remove-cidrs ${operation.cidrs[0]} and ${operation.cidrs.length - 1} more: ${error.message}`;
+    case 'set-learnt':
+      return `set-learnt ${operation.entries[0]?.address} and ${operation.entries.length - 1} more: ${error.message}`;
+    case 'remove-learnt':
+      return `remove-learnt ${operation.keys[0]?.address} and ${operation.keys.length - 1} more: ${error.message}`;
     case 'judge-endpoints':
       return `judge-endpoints of ${operation.slots.length} endpoints: ${error.message}`;
     case 'judge-again':

@@ -1,6 +1,15 @@
 /** What the kernel was found to hold, kept up to date by the executors: the planner's actual state. */
-import type { AddressEntry, EndpointEntry, Kernel, KernelDirection, PortRoot, Row, RowKey } from '@bulkhead/kernel';
-import type { ActualKernel, RulesetContent } from '../plan/model.ts';
+import type {
+  AddressEntry,
+  EndpointEntry,
+  Kernel,
+  KernelDirection,
+  LearntEntry,
+  PortRoot,
+  Row,
+  RowKey,
+} from '@bulkhead/kernel';
+import { learntKey, type ActualKernel, type RulesetContent } from '../plan/model.ts';
 import type { KernelTable, TableStore } from '../plan/tables.ts';
 
 interface MirroredRuleset {
@@ -22,6 +31,7 @@ export class KernelMirror implements ActualKernel {
   endpoints = new Map<number, EndpointEntry>();
   addresses = new Map<string, AddressEntry>();
   cidrs = new Map<string, number>();
+  learnt = new Map<string, LearntEntry>();
   rulesets = new Map<number, MirroredRuleset>();
   attached = new Set<number>();
 
@@ -42,6 +52,7 @@ export class KernelMirror implements ActualKernel {
     const endpoints = new Map(maps.endpoints().map((entry) => [entry.slot, entry]));
     const addresses = new Map(maps.addresses());
     const cidrs = new Map(maps.cidrs().map(({ cidr, peer }) => [cidr, peer]));
+    const learnt = new Map(maps.learnt().map((entry) => [learntKey(entry), entry]));
     const attached = new Set<number>();
     for (const { ifindex, hook } of links.attached()) if (hook === 'workload') attached.add(ifindex);
     const rulesets = new Map<number, MirroredRuleset>();
@@ -61,7 +72,7 @@ export class KernelMirror implements ActualKernel {
     for (const [ruleset, found] of rulesets) found.basis = this.#basisStillTrue(ruleset, found);
     this.#roots.clear();
     for (const [table, held] of roots) this.#roots.set(table, held);
-    Object.assign(this, { endpoints, addresses, cidrs, attached, rulesets });
+    Object.assign(this, { endpoints, addresses, cidrs, learnt, attached, rulesets });
   }
 
   setRows(ruleset: number, rows: readonly { direction: KernelDirection; peer: number; table: KernelTable }[]): void {

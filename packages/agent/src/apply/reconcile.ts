@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
 import type { ContentContext } from '../plan/contents.ts';
 import {
+  learntKey,
   noRefusals,
   rulesetFirst,
   type DesiredKernel,
@@ -17,6 +18,7 @@ import {
 } from '../plan/model.ts';
 import { plan } from '../plan/plan.ts';
 import { execute, failureText, judgeEndpointsAgain, readBack, removeConnectionsOf, type Target } from './execute.ts';
+import { learnInPlace, type LearntInPlace } from './learn.ts';
 import { KernelMirror } from './mirror.ts';
 
 /** Plans in one pass: each round but the last found something that does not fit, and plans without it. */
@@ -134,6 +136,18 @@ export class Reconciler {
     return outcome;
   }
 
+  /** Writes what was learnt where nothing else has to change for it. False: a pass has to do it. */
+  learn(learnt: LearntInPlace): boolean {
+    if (!this.#mirrorIsRead || this.#isScheduled || isRefusing(this.#refused)) return false;
+    try {
+      return learnInPlace(this.#target, this.#options.context, learnt);
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      this.#mirrorIsRead = false;
+      return false;
+    }
+  }
+
   close(): void {
     this.#isClosed = true;
     this.#cancelRetry?.();
@@ -215,11 +229,12 @@ export class Reconciler {
   }
 
   /** A refusal ends with what it was about: an endpoint that could not be had was given up, and the next may have its slot and address. */
-  #forgetVoidRefusals({ endpoints, addresses, cidrs }: DesiredKernel): void {
+  #forgetVoidRefusals({ endpoints, addresses, cidrs, learnt }: DesiredKernel): void {
     const refused = this.#refused;
     for (const slot of refused.slots) if (!endpoints.has(slot)) refused.slots.delete(slot);
     for (const address of refused.addresses) if (!addresses.has(address)) refused.addresses.delete(address);
     for (const cidr of refused.cidrs) if (!cidrs.has(cidr)) refused.cidrs.delete(cidr);
+    for (const key of refused.learnt) if (!learnt.has(key)) refused.learnt.delete(key);
   }
 
   #forgetRefusals(): void {
@@ -253,6 +268,9 @@ export class Reconciler {
       case 'set-cidrs':
         for (const { cidr } of operation.entries) refused.cidrs.add(cidr);
         return true;
+      case 'set-learnt':
+        for (const entry of operation.entries) refused.learnt.add(learntKey(entry));
+        return true;
       case 'set-endpoint':
         refused.slots.add(operation.entry.slot);
         return true;
@@ -262,6 +280,7 @@ export class Reconciler {
       case 'remove-endpoint':
       case 'remove-address':
       case 'remove-cidrs':
+      case 'remove-learnt':
       case 'remove-rows':
       case 'judge-endpoints':
       case 'judge-again':
@@ -323,10 +342,12 @@ function emptyRefusals(): Mutable<Refusals> {
     peers: new Set(),
     addresses: new Set(),
     cidrs: new Set(),
+    learnt: new Set(),
   };
 }
 
 function isRefusing(refusals: Refusals): boolean {
-  const { slots, contents, peers, addresses, cidrs, transitions, amendments } = refusals;
-  return slots.size + contents.size + peers.size + addresses.size + cidrs.size > 0 || transitions || amendments;
+  const { slots, contents, peers, addresses, cidrs, learnt, transitions, amendments } = refusals;
+  const items = slots.size + contents.size + peers.size + addresses.size + cidrs.size + learnt.size;
+  return items > 0 || transitions || amendments;
 }

@@ -72,6 +72,7 @@ class Attachments implements Attachment {
       mayForward: (workload, server) =>
         context.allows({ workload, address: server.address, protocol: 'udp', port: server.port }),
       mayResolve: () => true,
+      onAnswer: (workload, asked, message) => context.learn(workload, asked, message),
     });
     this.#listeners = new ResolverListeners(this.#resolver, log);
     this.#hostNetwork = new HostNetwork({

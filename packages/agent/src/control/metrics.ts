@@ -51,6 +51,14 @@ const gaugeHelp = {
   endpoints: { help: 'Endpoints attached.', value: (status: AgentStatus) => status.endpoints },
   workloads: { help: 'Workloads known, governed or not.', value: (status: AgentStatus) => status.workloads },
   rows: { help: 'Rows in the kernel.', value: (status: AgentStatus) => status.rows },
+  learnt_addresses: {
+    help: 'Addresses that workloads learnt by names.',
+    value: (status: AgentStatus) => status.learnt.addresses,
+  },
+  learnt_displaced: {
+    help: 'Learnt addresses that made room for others of their endpoint, since the start.',
+    value: (status: AgentStatus) => status.learnt.displaced,
+  },
   journal_bytes: { help: 'Bytes that wait for the manager.', value: (status: AgentStatus) => status.journal.bytes },
   journal_batches: {
     help: 'Batches that wait for the manager.',

@@ -1,5 +1,6 @@
 import type { ReceiptMessage } from '@bulkhead/protocol';
 import type { QuestionCounts } from '../questions/questions.ts';
+import type { LearntCounts } from '../resolver/learnt-book.ts';
 
 /** The agent at a glance: `bulkhead status` on its host. */
 export interface AgentStatus {
@@ -14,6 +15,8 @@ export interface AgentStatus {
   readonly workloads: number;
   readonly rows: number;
   readonly questions: QuestionCounts;
+  /** Addresses that workloads learnt by names; how many had to make room for others, and how many are over. */
+  readonly learnt: { readonly addresses: number } & Readonly<LearntCounts>;
   readonly journal: { readonly bytes: number; readonly batches: number };
   readonly flowsLost: number;
   readonly eventsLost: number;

@@ -2,11 +2,12 @@
  * Desired kernel state from everything that has a say: the registry's endpoints, the manager's workloads and identities, compiled
  * policy, addresses of the machine, and the emergency switch.
  */
-import type { AddressEntry, EndpointState } from '@bulkhead/kernel';
+import type { AddressEntry, EndpointState, LearntEntry } from '@bulkhead/kernel';
 import { reservedIdentity } from '@bulkhead/policy';
 import type { LocalEndpoint, LocalWorkload } from '../model.ts';
-import type { DesiredKernel, EndpointTarget, RulesetContent } from '../plan/model.ts';
+import { learntKey, type DesiredKernel, type EndpointTarget, type RulesetContent } from '../plan/model.ts';
 import type { Registry } from '../registry/registry.ts';
+import type { LearntBook } from '../resolver/learnt-book.ts';
 import { expectedLabels, type KnownLabels } from './known-labels.ts';
 import type { LocalPolicy } from './policy.ts';
 import type { RuleNumbers } from './rule-numbers.ts';
@@ -27,6 +28,7 @@ export interface KernelStateOptions {
   readonly hostAddresses: () => ReadonlySet<string>;
   readonly isEnforcing: () => boolean;
   readonly connectionsMax: number;
+  readonly learnt: LearntBook;
 }
 
 export class KernelStateBuilder {
@@ -45,13 +47,16 @@ export class KernelStateBuilder {
       return { endpoints, workload, identity };
     });
     policy.want(new Set(groups.flatMap(({ identity }) => (identity === undefined ? [] : [identity]))));
+    const addresses = this.#addresses();
+    // Before contents are read: a peer that nobody had before gets its rows now.
+    const learnt = this.#learnt(addresses);
     const targets = new Map<number, EndpointTarget>();
     for (const { endpoints, workload, identity } of groups) {
       const content = identity === undefined ? undefined : policy.content(identity);
       for (const endpoint of endpoints) targets.set(endpoint.slot, this.#target(endpoint, workload, identity, content));
     }
     rules.flush();
-    return { endpoints: targets, addresses: this.#addresses(), cidrs: policy.cidrs(), closed };
+    return { endpoints: targets, addresses, cidrs: policy.cidrs(), learnt, closed };
   }
 
   /** What the manager said of the workload, or of the same labels before; undefined while nobody knows. */
@@ -76,12 +81,34 @@ export class KernelStateBuilder {
     if (endpoint.fenced) state = 'fenced';
     else if (endpoint.mode === 'observe' || !isEnforcing()) state = 'observed';
     return {
-      statics: { slot, ifindex, kind, generation, mac, gatewayMac, ipv4, ipv6, mtu, connectionsMax },
+      statics: {
+        ...{ slot, ifindex, kind, generation, mac, gatewayMac, ipv4, ipv6, mtu, connectionsMax },
+        ...(this.#options.policy.usesNames ? { learns: true } : {}),
+      },
       state,
       identity: isKnown ? identity! : reservedIdentity.unknown,
       firstEpoch: Math.floor(endpoint.createdMs) % 65_536,
       content: content ?? null,
     };
+  }
+
+  /** What endpoints learnt of addresses that nobody of ours has. */
+  #learnt(addresses: ReadonlyMap<string, AddressEntry>): ReadonlyMap<string, LearntEntry> {
+    const { registry, policy, learnt } = this.#options;
+    const entries = new Map<string, LearntEntry>();
+    const keys = new Set<string>();
+    for (const { endpoint, slot } of policy.usesNames ? registry.endpoints() : []) {
+      for (const known of learnt.learnt(endpoint)) {
+        const { address, lapsed } = known;
+        if (addresses.has(address)) continue;
+        const key = learntKey({ slot, address });
+        const peer = policy.learntPeer(key, known);
+        keys.add(key);
+        if (peer !== null) entries.set(key, { slot, address, peer, lapsed });
+      }
+    }
+    policy.keepLearnt(keys);
+    return entries;
   }
 
   #addresses(): ReadonlyMap<string, AddressEntry> {

@@ -7,6 +7,7 @@ import {
   createCompiler,
   type DirectionChange,
   type IdentityId,
+  type Learnt,
   type PortTable,
   reservedIdentity,
   type SideVerdict,
@@ -28,6 +29,8 @@ export class LocalPolicy {
   readonly #compiler: Compiler = createCompiler();
   readonly #contents = new Map<number, MutableContent>();
   readonly #kernelTables = new WeakMap<PortTable, KernelTable>();
+  /** What endpoints learnt, as the compiler holds it; by endpoint and address. */
+  readonly #learnt = new Map<string, { readonly names: readonly string[]; readonly learnt: Learnt }>();
   #cidrs: ReadonlyMap<string, number> = new Map();
 
   constructor(store: DesiredStore, rules: RuleNumbers, tables: TableStore) {
@@ -56,6 +59,38 @@ export class LocalPolicy {
   /** The same object until something of it changes. */
   content(identity: number): RulesetContent | undefined {
     return this.#contents.get(identity);
+  }
+
+  /** Rules name addresses by the names that workloads learn for them. */
+  get usesNames(): boolean {
+    return this.#compiler.asksFor();
+  }
+
+  /** Rules name addresses by one of these names. */
+  asksFor(names: readonly string[]): boolean {
+    return this.#compiler.asksFor(names);
+  }
+
+  /**
+   * The peer that an address outside is to the endpoint that learnt it (`key`) by these names; null where no rule asks for any of them.
+   * Rows of a peer that nobody had before are in the contents at once. The same list of names is another only where its object is.
+   */
+  learntPeer(key: string, { address, names }: Pick<Learnt, 'address' | 'names'>): number | null {
+    const known = this.#learnt.get(key);
+    if (known?.names === names) return known.learnt.peer;
+    const { learnt, update } = this.#compiler.learn([{ address, names }]);
+    this.#take(update);
+    if (known !== undefined) this.#take(this.#compiler.forget([known.learnt]));
+    this.#learnt.set(key, { names, learnt: learnt[0]! });
+    return learnt[0]!.peer;
+  }
+
+  /** Whoever learnt something knows it no more, but for these keys. */
+  keepLearnt(keys: ReadonlySet<string>): void {
+    const gone = [...this.#learnt].filter(([key]) => !keys.has(key));
+    if (gone.length === 0) return;
+    for (const [key] of gone) this.#learnt.delete(key);
+    this.#take(this.#compiler.forget(gone.map(([, { learnt }]) => learnt)));
   }
 
   contents(): Iterable<RulesetContent> {

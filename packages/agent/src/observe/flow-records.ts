@@ -1,6 +1,6 @@
 /** Kernel events and connections as flow records: who, why, when. */
 import type { Connection, ConnectionKey, KernelEvent } from '@bulkhead/kernel';
-import type { FlowRecord } from '@bulkhead/protocol';
+import { partyNamesMax, type FlowRecord } from '@bulkhead/protocol';
 import type { RuleNumbers } from '../desired/rule-numbers.ts';
 import type { Parties } from '../parties.ts';
 import type { Attribution } from '../questions/attributions.ts';
@@ -13,6 +13,8 @@ export interface FlowContext {
   readonly attributionOf: (key: ConnectionKey) => Attribution | null;
   /** Milliseconds since the epoch at kernel time 0. */
   readonly epochMs: () => number;
+  /** Names by which whoever has the slot has learnt an address outside. */
+  readonly namesOf: (slot: number, address: string) => readonly string[];
 }
 
 interface Ends {
@@ -106,6 +108,7 @@ function attributed(
   const { key, sourceSlot, destinationSlot, sourceIdentity, destinationIdentity } = ends;
   const source = parties.of(sourceSlot, sourceIdentity, key.source).workload;
   const destination = parties.of(destinationSlot, destinationIdentity, key.destination).workload;
+  const names = destination === null ? context.namesOf(sourceSlot, key.destination).slice(0, partyNamesMax) : [];
   return {
     source: { workload: source, identity: sourceIdentity, address: key.source, port: key.sourcePort },
     destination: {
@@ -113,6 +116,7 @@ function attributed(
       identity: destinationIdentity,
       address: key.destination,
       port: key.destinationPort,
+      ...(names.length === 0 ? {} : { names }),
     },
     protocol: key.protocol,
     egressReason: sideText(rules, sourceSlot, ends.egressRule),

@@ -1,5 +1,12 @@
 /** Input and output of the planner: desired and actual kernel state as plain data, and the operations that lead from one to the other. */
-import type { AddressEntry, EndpointEntry, EndpointState, KernelDirection } from '@bulkhead/kernel';
+import type {
+  AddressEntry,
+  EndpointEntry,
+  EndpointState,
+  KernelDirection,
+  LearntEntry,
+  LearntKey,
+} from '@bulkhead/kernel';
 import type { KernelTable } from './tables.ts';
 
 /** Tables by peer; key 0 is every peer without a row of its own. Immutable: another content is another object. */
@@ -31,6 +38,8 @@ export interface DesiredKernel {
   readonly endpoints: ReadonlyMap<number, EndpointTarget>;
   readonly addresses: ReadonlyMap<string, AddressEntry>;
   readonly cidrs: ReadonlyMap<string, number>;
+  /** By `learntKey`. Only addresses that nobody of ours has. */
+  readonly learnt: ReadonlyMap<string, LearntEntry>;
   readonly closed: RulesetContent;
 }
 
@@ -45,6 +54,7 @@ export interface ActualKernel {
   readonly endpoints: ReadonlyMap<number, EndpointEntry>;
   readonly addresses: ReadonlyMap<string, AddressEntry>;
   readonly cidrs: ReadonlyMap<string, number>;
+  readonly learnt: ReadonlyMap<string, LearntEntry>;
   readonly rulesets: ReadonlyMap<number, ActualRuleset>;
   /** Interfaces that have the workload programs. */
   readonly attached: ReadonlySet<number>;
@@ -81,10 +91,24 @@ export type Operation =
   /** In this order. */
   | { readonly kind: 'set-cidrs'; readonly entries: readonly CidrEntry[] }
   | { readonly kind: 'remove-cidrs'; readonly cidrs: readonly string[] }
+  | { readonly kind: 'set-learnt'; readonly entries: readonly LearntEntry[] }
+  | { readonly kind: 'remove-learnt'; readonly keys: readonly LearntKey[] }
   /** Rows of these endpoints changed where they stand: their live connections are judged again. */
   | { readonly kind: 'judge-endpoints'; readonly slots: readonly number[] }
-  /** The peers of these addresses, and of addresses in these networks, changed: live connections with them are judged again. */
-  | { readonly kind: 'judge-again'; readonly addresses: readonly string[]; readonly networks: readonly string[] };
+  /**
+   * The peers of these addresses, of addresses in these networks, and of what single endpoints learnt, changed: live connections with
+   * them are judged again.
+   */
+  | {
+      readonly kind: 'judge-again';
+      readonly addresses: readonly string[];
+      readonly networks: readonly string[];
+      readonly learnt: readonly LearntKey[];
+    };
+
+export function learntKey({ slot, address }: LearntKey): string {
+  return `${slot} ${address}`;
+}
 
 /** What cannot be had when the rows do not fit. */
 export type RowsPurpose =
@@ -116,6 +140,8 @@ export interface Refusals {
   readonly peers: ReadonlySet<number>;
   readonly addresses: ReadonlySet<string>;
   readonly cidrs: ReadonlySet<string>;
+  /** By `learntKey`. */
+  readonly learnt: ReadonlySet<string>;
   /** No room for rulesets between two others: endpoints are closed for that moment instead. */
   readonly transitions: boolean;
   /** Rulesets in force could not be changed: they are replaced instead. */
@@ -128,6 +154,7 @@ export const noRefusals: Refusals = {
   peers: new Set(),
   addresses: new Set(),
   cidrs: new Set(),
+  learnt: new Set(),
   transitions: false,
   amendments: false,
 };

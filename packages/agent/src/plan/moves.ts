@@ -1,14 +1,15 @@
 /** Changes of who an address is: which operations, in which order, and which peer each address leaves and becomes. */
-import type { AddressEntry, EndpointEntry } from '@bulkhead/kernel';
+import type { AddressEntry, EndpointEntry, LearntEntry, LearntKey } from '@bulkhead/kernel';
 import { reservedIdentity } from '@bulkhead/policy';
 import type { PeerMove } from './contents.ts';
-import type { ActualKernel, CidrEntry, DesiredKernel, Operation } from './model.ts';
+import { learntKey, type ActualKernel, type CidrEntry, type DesiredKernel, type Operation } from './model.ts';
 import { prefixLength, PrefixTable } from './prefixes.ts';
 
 export interface Moves {
   /**
-   * In an order in which every address changes its peer once, from the old to the new: exact addresses are set first, then networks are
-   * added (longest first), changed, removed (shortest first), and exact addresses are removed last.
+   * In an order in which every address changes its peer once, from the old to the new: exact addresses are set first and what was learnt
+   * next, then networks are added (longest first), changed, removed (shortest first); what was learnt lapses or goes after that, and
+   * exact addresses are removed last.
    */
   readonly operations: readonly Operation[];
   readonly moves: readonly PeerMove[];
@@ -16,7 +17,11 @@ export interface Moves {
   readonly addresses: readonly string[];
   /** Networks with addresses whose peer changed. */
   readonly networks: readonly string[];
+  /** Addresses that are another peer to a single endpoint. */
+  readonly learnt: readonly LearntMove[];
 }
+
+export interface LearntMove extends LearntKey, PeerMove {}
 
 /** An address's peer when an entry, or the lack of one, gives it. */
 export function peerOf(
@@ -39,8 +44,10 @@ export function peerOf(
 export function movesBetween(actual: ActualKernel, desired: DesiredKernel): Moves {
   const networks = networkChanges(actual.cidrs, desired.cidrs);
   const changed = changedAddresses(actual.addresses, desired.addresses);
-  if (networks.set.length + networks.removed.length + changed.length === 0)
-    return { operations: [], moves: [], addresses: [], networks: [] };
+  const learnt = learntChanges(actual.learnt, desired.learnt);
+  const learntCount = learnt.set.length + learnt.removed.length;
+  if (networks.set.length + networks.removed.length + changed.length + learntCount === 0)
+    return { operations: [], moves: [], addresses: [], networks: [], learnt: [] };
   const [before, after] = [new PrefixTable(actual.cidrs), new PrefixTable(desired.cidrs)];
   const identityBefore = (slot: number): number | undefined => visibleIdentity(actual.endpoints.get(slot));
   const identityAfter = (slot: number): number | undefined => desired.endpoints.get(slot)?.identity;
@@ -67,8 +74,32 @@ export function movesBetween(actual: ActualKernel, desired: DesiredKernel): Move
     moves.push({ from, to });
     moved.push(cidr);
   }
-  const operations = [...set, ...networkOperations(networks), ...remove];
-  return { operations, moves: distinct(moves), addresses, networks: moved };
+  const learntMoves: LearntMove[] = [];
+  for (const key of [...learnt.set, ...learnt.removed]) {
+    const [old, next] = [actual.learnt.get(learntKey(key)), desired.learnt.get(learntKey(key))];
+    const [behind, ahead] = [before.match(key.address), after.match(key.address)].map(
+      (peer) => peer ?? reservedIdentity.world,
+    ) as [number, number];
+    learntMoves.push({ slot: key.slot, address: key.address, from: old?.peer ?? behind, to: next?.peer ?? ahead });
+    // To what is new, one that has lapsed is no peer.
+    moves.push({ from: old?.lapsed === false ? old.peer : behind, to: next?.lapsed === false ? next.peer : ahead });
+  }
+  moves.push(...learntMoves.map(({ from, to }) => ({ from, to })));
+  const operations = [
+    ...set,
+    ...learntSetting(learnt.set.filter(({ lapsed }) => !lapsed)),
+    ...networkOperations(networks),
+    ...learntSetting(learnt.set.filter(({ lapsed }) => lapsed)),
+    ...learntRemoval(learnt.removed),
+    ...remove,
+  ];
+  return {
+    operations,
+    moves: distinct(moves).filter(({ from, to }) => from !== to),
+    addresses,
+    networks: moved,
+    learnt: learntMoves.filter(({ from, to }) => from !== to),
+  };
 }
 
 export function distinct(moves: readonly PeerMove[]): readonly PeerMove[] {
@@ -110,6 +141,43 @@ function networkOperations({ set, removed }: NetworkChanges): readonly Operation
   for (let at = 0; at < removed.length; at += networksPerOperation) {
     operations.push({ kind: 'remove-cidrs', cidrs: removed.slice(at, at + networksPerOperation) });
   }
+  return operations;
+}
+
+interface LearntChanges {
+  readonly set: readonly LearntEntry[];
+  readonly removed: readonly LearntKey[];
+}
+
+function learntChanges(
+  actual: ReadonlyMap<string, LearntEntry>,
+  desired: ReadonlyMap<string, LearntEntry>,
+): LearntChanges {
+  if (actual.size + desired.size === 0) return { set: [], removed: [] };
+  const set = [...desired.values()].filter((entry) => {
+    const found = actual.get(learntKey(entry));
+    return found === undefined || found.peer !== entry.peer || found.lapsed !== entry.lapsed;
+  });
+  const removed = [...actual.values()]
+    .filter((entry) => !desired.has(learntKey(entry)))
+    .map(({ slot, address }) => ({ slot, address }));
+  return { set, removed };
+}
+
+/** What endpoints learnt in one operation. */
+const learntPerOperation = 256;
+
+function learntSetting(entries: readonly LearntEntry[]): readonly Operation[] {
+  const operations: Operation[] = [];
+  for (let at = 0; at < entries.length; at += learntPerOperation)
+    operations.push({ kind: 'set-learnt', entries: entries.slice(at, at + learntPerOperation) });
+  return operations;
+}
+
+function learntRemoval(keys: readonly LearntKey[]): readonly Operation[] {
+  const operations: Operation[] = [];
+  for (let at = 0; at < keys.length; at += learntPerOperation)
+    operations.push({ kind: 'remove-learnt', keys: keys.slice(at, at + learntPerOperation) });
   return operations;
 }
 

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AddressEntry, KernelPortTable, VerdictAction } from '@bulkhead/kernel';
+import type { AddressEntry, KernelPortTable, LearntEntry, VerdictAction } from '@bulkhead/kernel';
 import fc from 'fast-check';
 import type { ContentContext } from './contents.ts';
 import {
+  learntKey,
   noRefusals,
   type ActualKernel,
   type DesiredKernel,
@@ -21,7 +22,8 @@ const identities = [256, 257, 258, 259];
 const networks = ['10.8.0.0/16', '10.8.1.0/24', '10.8.1.128/25', '0.0.0.0/0'];
 const inside = ['10.1.0.1', '10.1.0.2', '10.1.0.3', '10.1.0.4'];
 const outside = ['10.8.1.200', '10.8.1.2', '10.8.9.9', '192.0.2.7', '10.9.0.1', '10.9.0.2'];
-const peers = [0, 1, 2, ...identities, 2 ** 24, 2 ** 24 + 1];
+const learntPeers = [2 ** 24 + 5, 2 ** 24 + 6];
+const peers = [0, 1, 2, ...identities, 2 ** 24, 2 ** 24 + 1, ...learntPeers];
 
 const verdict = fc.record({
   action: fc.constantFrom<VerdictAction>('allow', 'allow', 'allow', 'deny', 'deny', 'reject', 'ask'),
@@ -46,6 +48,7 @@ interface Scene {
   }[];
   readonly remote: readonly (readonly [string, number])[];
   readonly cidrs: readonly (readonly [string, number])[];
+  readonly learnt: readonly LearntEntry[];
 }
 
 const scene: fc.Arbitrary<Scene> = fc.record({
@@ -80,16 +83,28 @@ const scene: fc.Arbitrary<Scene> = fc.record({
     maxLength: 4,
     selector: ([cidr]) => cidr,
   }),
+  learnt: fc.uniqueArray(
+    fc.record(
+      {
+        slot: fc.integer({ min: 1, max: 4 }),
+        address: fc.constantFrom(...outside.slice(0, 4)),
+        peer: fc.constantFrom(...learntPeers),
+        lapsed: fc.constantFrom(false, false, true),
+      },
+      { noNullPrototype: true },
+    ),
+    { maxLength: 4, selector: learntKey },
+  ),
 });
 
 /** Most scenes of a run differ from the one before in one or two ways, as in life. */
-const part = fc.constantFrom<keyof Scene>('rules', 'states', 'remote', 'cidrs');
+const part = fc.constantFrom<keyof Scene>('rules', 'states', 'remote', 'cidrs', 'learnt', 'learnt');
 const scenes = fc.array(
   fc.tuple(
     scene,
     fc.oneof(
       fc.uniqueArray(part, { minLength: 1, maxLength: 2 }),
-      fc.constant(['rules', 'states', 'remote', 'cidrs'] as const),
+      fc.constant(['rules', 'states', 'remote', 'cidrs', 'learnt'] as const),
     ),
   ),
   {
@@ -111,7 +126,8 @@ function environment(): {
   return { store, context: { store, denial }, closed: same(denial), everything: same(allowance) };
 }
 
-function desiredOf(store: TableStore, closed: RulesetContent, { rules, states, remote, cidrs }: Scene): DesiredKernel {
+function desiredOf(store: TableStore, closed: RulesetContent, scene: Scene): DesiredKernel {
+  const { rules, states, remote, cidrs } = scene;
   const rowsOf = (index: number): ReadonlyMap<number, ReturnType<TableStore['intern']>> =>
     new Map(rules[index]!.map(([peer, content]) => [peer, store.intern(content)]));
   const contents = identities.map((_, index) => ({ egress: rowsOf(index * 2), ingress: rowsOf(index * 2 + 1) }));
@@ -135,6 +151,7 @@ function desiredOf(store: TableStore, closed: RulesetContent, { rules, states, r
       ipv6: null,
       mtu: 1450,
       connectionsMax: 100,
+      ...(scene.learnt.some((entry) => entry.slot === slot) ? { learns: true } : {}),
     } as const;
     endpoints.set(slot, {
       statics,
@@ -145,7 +162,12 @@ function desiredOf(store: TableStore, closed: RulesetContent, { rules, states, r
     });
     addresses.set(ipv4, { kind: 'endpoint', slot });
   });
-  return { endpoints, addresses, cidrs: new Map(cidrs), closed };
+  const learnt = new Map(
+    scene.learnt
+      .filter(({ slot, address }) => endpoints.has(slot) && !addresses.has(address))
+      .map((entry) => [learntKey(entry), entry]),
+  );
+  return { endpoints, addresses, cidrs: new Map(cidrs), learnt, closed };
 }
 
 /** Leads from scene to scene; after every operation no flow may be at a level that it has neither before nor after the plan. */
@@ -249,6 +271,11 @@ const dense: fc.Arbitrary<Scene> = fc.record({
   ),
   remote: fc.constantFrom([], [['10.9.0.1', 256] as const], [['10.9.0.1', 257] as const]),
   cidrs: fc.constantFrom([], [['10.8.1.0/24', 2 ** 24] as const]),
+  learnt: fc.constantFrom(
+    [],
+    [{ slot: 1, address: '10.8.1.200', peer: learntPeers[0]!, lapsed: false }],
+    [{ slot: 1, address: '10.8.1.200', peer: learntPeers[1]!, lapsed: false }],
+  ),
 });
 
 test('the same where rules and identities of both ends change together', () => {
@@ -306,10 +333,11 @@ test('what is refused never allows more than what was wanted', () => {
     peers: fc.uniqueArray(fc.constantFrom(...identities, 2 ** 24), { maxLength: 1 }),
     addresses: fc.uniqueArray(fc.constantFrom('10.9.0.1', '10.8.1.2', inside[0]!), { maxLength: 1 }),
     cidrs: fc.uniqueArray(fc.constantFrom(...networks), { maxLength: 2 }),
+    learnt: fc.uniqueArray(fc.integer({ min: 0, max: 3 }), { maxLength: 2 }),
     content: fc.option(fc.integer({ min: 0, max: 3 })),
   });
   fc.assert(
-    fc.property(scene, refused, (drawn, { slots, peers: refusedPeers, addresses, cidrs, content }) => {
+    fc.property(scene, refused, (drawn, { slots, peers: refusedPeers, addresses, cidrs, learnt, content }) => {
       const { store, context, closed, everything } = environment();
       // Whoever is only observed passes wherever the other end lets it, also to addresses of nobody.
       const states = drawn.states.map(
@@ -324,6 +352,7 @@ test('what is refused never allows more than what was wanted', () => {
           peers: new Set(refusedPeers),
           addresses: new Set(addresses),
           cidrs: new Set(cidrs),
+          learnt: new Set([...desired.learnt.keys()].filter((_, index) => learnt.includes(index))),
         },
         ...{ contents, transitions: true, amendments: true },
       };
@@ -354,8 +383,8 @@ test('two ends that change identity at the same time meet under neither the old 
   const before = [256, 258, 256].map((identity) => ({ identity, state }));
   const after = [257, 259, 256].map((identity) => ({ identity, state }));
   checkScenes([
-    { rules, states: before, remote: [], cidrs: [] },
-    { rules, states: after, remote: [], cidrs: [] },
+    { rules, states: before, remote: [], cidrs: [], learnt: [] },
+    { rules, states: after, remote: [], cidrs: [], learnt: [] },
   ]);
 });
 
@@ -363,6 +392,7 @@ function checkReached(actual: ActualKernel, desired: DesiredKernel): void {
   assert.deepEqual([...actual.endpoints.keys()].sort(), [...desired.endpoints.keys()].sort());
   assert.deepEqual(actual.addresses.size, desired.addresses.size);
   assert.deepEqual(new Map([...actual.cidrs].sort()), new Map([...desired.cidrs].sort()));
+  assert.deepEqual(actual.learnt, desired.learnt);
   for (const [slot, target] of desired.endpoints) {
     const entry = actual.endpoints.get(slot)!;
     assert.deepEqual([entry.state, entry.identity], [target.state, target.identity]);

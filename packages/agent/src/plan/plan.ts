@@ -7,8 +7,8 @@
  */
 import type { EndpointEntry } from '@bulkhead/kernel';
 import { reservedIdentity } from '@bulkhead/policy';
-import { between, type Between, type ContentContext, type PeerMove } from './contents.ts';
 import { amendmentStages } from './amend.ts';
+import { between, lookup, type Between, type ContentContext, type PeerMove } from './contents.ts';
 import { closedRows, isOpen } from './closed.ts';
 import {
   closedRuleset,
@@ -22,7 +22,7 @@ import {
   type Refusals,
   type RulesetContent,
 } from './model.ts';
-import { distinct, movesBetween } from './moves.ts';
+import { distinct, movesBetween, type LearntMove, type Moves } from './moves.ts';
 import { withoutRefused } from './refuse.ts';
 import { assignRulesets, garbageOf, isOthers, rowsOf, RulesetNumbers, type Assignment } from './rulesets.ts';
 
@@ -90,9 +90,7 @@ export function plan(input: PlanInput): Plan {
     ...amended.widen,
     stages.widen,
     admit,
-    moved.addresses.length + moved.networks.length === 0
-      ? []
-      : [{ kind: 'judge-again', addresses: moved.addresses, networks: moved.networks }],
+    judgeAgain(moved, losing(context, actual, desired, moved.learnt)),
   ];
   return {
     phases: phases.filter((phase) => phase.length > 0),
@@ -100,6 +98,27 @@ export function plan(input: PlanInput): Plan {
     nextRuleset: numbers.next,
     basis: assignment.basis,
   };
+}
+
+function judgeAgain({ addresses, networks }: Moves, learnt: readonly LearntMove[]): readonly Operation[] {
+  return addresses.length + networks.length + learnt.length === 0
+    ? []
+    : [{ kind: 'judge-again', addresses, networks, learnt }];
+}
+
+/** Of what endpoints learnt, that by which a live connection may lose. Most answers allow more than was allowed, and nobody is judged for it. */
+function losing(
+  context: ContentContext,
+  actual: ActualKernel,
+  desired: DesiredKernel,
+  moves: readonly LearntMove[],
+): readonly LearntMove[] {
+  return moves.filter(({ slot, from, to }) => {
+    const old = actual.rulesets.get(actual.endpoints.get(slot)?.ruleset ?? closedRuleset);
+    const next = desired.endpoints.get(slot)?.content;
+    if (old === undefined || next === undefined || next === null) return true;
+    return !context.store.leq(lookup(context, old, 'egress', from), lookup(context, next, 'egress', to));
+  });
 }
 
 /** Rows may change in place where it did not fail before, every row is wanted, and no more moves than can be compared. */
@@ -124,7 +143,7 @@ class Words {
   flip(slot: number, target: EndpointTarget, identity: number, ruleset: number, state = target.state): Operation {
     const before = this.#entries.get(slot);
     const epoch = before === undefined ? target.firstEpoch : (before.epoch + 1) % epochModulus;
-    const entry = { ...target.statics, state, identity, ruleset, epoch };
+    const entry = { ...staticsOf(target, before), state, identity, ruleset, epoch };
     this.#entries.set(slot, entry);
     return { kind: 'set-endpoint', entry };
   }
@@ -132,7 +151,7 @@ class Words {
   /** Only what packets do not see as a change of policy (MTU, budget). */
   amend(target: EndpointTarget, before: EndpointEntry): Operation {
     const { state, identity, ruleset, epoch } = before;
-    const entry = { ...target.statics, state, identity, ruleset, epoch };
+    const entry = { ...staticsOf(target, before), state, identity, ruleset, epoch };
     this.#entries.set(entry.slot, entry);
     return { kind: 'set-endpoint', entry };
   }
@@ -260,8 +279,14 @@ function staticsDiffer(before: EndpointEntry, { statics }: EndpointTarget): bool
   return (
     before.mtu !== statics.mtu ||
     before.gatewayMac !== statics.gatewayMac ||
-    before.connectionsMax !== statics.connectionsMax
+    before.connectionsMax !== statics.connectionsMax ||
+    (statics.learns === true && before.learns !== true)
   );
+}
+
+/** Who has learnt once goes on: what it learnt has to be seen until it is taken out. */
+function staticsOf({ statics }: EndpointTarget, before: EndpointEntry | undefined): EndpointTarget['statics'] {
+  return before?.learns === true ? { ...statics, learns: true } : statics;
 }
 
 function noRules(context: ContentContext): RulesetContent {

@@ -1,4 +1,5 @@
 /** Takes refused items out of the desired state, such that what is left never allows more than it did with them. */
+import type { LearntEntry } from '@bulkhead/kernel';
 import { reservedIdentity } from '@bulkhead/policy';
 import { directions, lookup, type ContentContext } from './contents.ts';
 import type { DesiredKernel, EndpointTarget, Refusals, RulesetContent } from './model.ts';
@@ -9,10 +10,12 @@ import { PrefixTable } from './prefixes.ts';
  * - A ruleset that does not fit: its endpoints are closed.
  * - A peer whose rows do not fit: its addresses are unknown, its endpoints held.
  * - An address or network that does not fit resolves to what lies behind it: every ruleset that would allow more there is closed.
+ * - What an endpoint learnt and does not fit, likewise: the endpoint is closed where that would allow it more.
  */
 export function withoutRefused(context: ContentContext, desired: DesiredKernel, refusals: Refusals): DesiredKernel {
   const { contents, peers, slots } = refusals;
-  if (slots.size + contents.size + peers.size + refusals.addresses.size + refusals.cidrs.size === 0) return desired;
+  const refused = slots.size + contents.size + peers.size + refusals.addresses.size + refusals.cidrs.size;
+  if (refused + refusals.learnt.size === 0) return desired;
   const cidrs = new Map<string, number>();
   const fallbacks: { readonly meant: number; readonly behind: number }[] = [];
   const lost: (readonly [string, number])[] = [];
@@ -47,11 +50,26 @@ export function withoutRefused(context: ContentContext, desired: DesiredKernel, 
     verdicts.set(content, known);
     return known;
   };
+  const learnt = new Map<string, LearntEntry>();
+  const unlearnt: LearntEntry[] = [];
+  for (const [key, entry] of desired.learnt) {
+    if (refusals.learnt.has(key) || peers.has(entry.peer)) unlearnt.push(entry);
+    else learnt.set(key, entry);
+  }
+  const widenedSlots = new Set<number>();
+  for (const { slot, address, peer } of unlearnt) {
+    const content = desired.endpoints.get(slot)?.content ?? null;
+    if (content === null) continue;
+    const [meant, instead] = [peer, behind(address)].map((each) => lookup(context, content, 'egress', each));
+    if (!context.store.leq(instead!, meant!)) widenedSlots.add(slot);
+  }
   const endpoints = new Map<number, EndpointTarget>();
   for (const [slot, target] of desired.endpoints) {
-    if (!slots.has(slot)) endpoints.set(slot, refusedTarget(target, peers, isClosed));
+    if (slots.has(slot)) continue;
+    const closes = (content: RulesetContent): boolean => widenedSlots.has(slot) || isClosed(content);
+    endpoints.set(slot, refusedTarget(target, peers, closes));
   }
-  return { ...desired, endpoints, addresses, cidrs };
+  return { ...desired, endpoints, addresses, cidrs, learnt };
 }
 
 function refusedTarget(

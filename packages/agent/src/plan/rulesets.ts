@@ -220,5 +220,6 @@ function peersIn(state: ActualKernel | DesiredKernel): ReadonlySet<number> {
   for (const { identity } of state.endpoints.values()) peers.add(identity);
   for (const entry of state.addresses.values()) if (entry.kind === 'remote') peers.add(entry.identity);
   for (const peer of state.cidrs.values()) peers.add(peer);
+  for (const { peer } of state.learnt.values()) peers.add(peer);
   return peers;
 }

@@ -2,7 +2,7 @@
 import type { EndpointEntry, VerdictAction } from '@bulkhead/kernel';
 import { reservedIdentity } from '@bulkhead/policy';
 import { lookup, type ContentContext } from './contents.ts';
-import { epochModulus, type ActualKernel, type Operation, type Plan, type RulesetContent } from './model.ts';
+import { epochModulus, learntKey, type ActualKernel, type Operation, type Plan, type RulesetContent } from './model.ts';
 import { peerOf } from './moves.ts';
 import { PrefixTable } from './prefixes.ts';
 import { verdictOf, type KernelTable } from './tables.ts';
@@ -11,6 +11,7 @@ export const emptyKernel: ActualKernel = {
   endpoints: new Map(),
   addresses: new Map(),
   cidrs: new Map(),
+  learnt: new Map(),
   rulesets: new Map(),
   attached: new Set(),
 };
@@ -22,6 +23,10 @@ export function single(operation: Operation): readonly Operation[] {
       return operation.entries.map((entry) => ({ kind: 'set-cidrs', entries: [entry] }));
     case 'remove-cidrs':
       return operation.cidrs.map((cidr) => ({ kind: 'remove-cidrs', cidrs: [cidr] }));
+    case 'set-learnt':
+      return operation.entries.map((entry) => ({ kind: 'set-learnt', entries: [entry] }));
+    case 'remove-learnt':
+      return operation.keys.map((key) => ({ kind: 'remove-learnt', keys: [key] }));
     case 'set-rows':
       return operation.rows.map((row) => ({ ...operation, rows: [row] }));
     case 'remove-rows':
@@ -44,6 +49,7 @@ export function applied(actual: ActualKernel, operation: Operation): ActualKerne
     endpoints: new Map(actual.endpoints),
     addresses: new Map(actual.addresses),
     cidrs: new Map(actual.cidrs),
+    learnt: new Map(actual.learnt),
     rulesets: new Map(actual.rulesets),
     attached: new Set(actual.attached),
   };
@@ -68,6 +74,12 @@ export function applied(actual: ActualKernel, operation: Operation): ActualKerne
       break;
     case 'remove-cidrs':
       for (const cidr of operation.cidrs) next.cidrs.delete(cidr);
+      break;
+    case 'set-learnt':
+      for (const entry of operation.entries) next.learnt.set(learntKey(entry), entry);
+      break;
+    case 'remove-learnt':
+      for (const key of operation.keys) next.learnt.delete(learntKey(key));
       break;
     case 'set-rows':
     case 'remove-rows': {
@@ -127,7 +139,7 @@ export function judgements(
       if (destination?.slot === source.slot) continue;
       const peer = peerOf(address, actual.addresses.get(address), identityOf, prefixes);
       for (const port of ports) {
-        const egress = side(source, 'egress', peer, port);
+        const egress = side(source, 'egress', learntPeer(actual, source, address) ?? peer, port);
         const isGone = destination === undefined && actual.addresses.get(address)?.kind === 'endpoint';
         const ingress = isGone
           ? 0
@@ -141,6 +153,13 @@ export function judgements(
     }
   }
   return result;
+}
+
+/** What the address is to whoever learnt it by name, as far as new connections go. */
+function learntPeer({ addresses, learnt }: ActualKernel, source: EndpointEntry, address: string): number | undefined {
+  if (source.learns !== true || addresses.has(address)) return undefined;
+  const found = learnt.get(learntKey({ slot: source.slot, address }));
+  return found?.lapsed === false ? found.peer : undefined;
 }
 
 function visible(entry: EndpointEntry | undefined): number {

@@ -38,6 +38,8 @@ export interface ResolverOptions {
   /** What policy says of the workload and a name server. */
   readonly mayForward: (workload: string, server: UpstreamServer) => boolean;
   readonly mayResolve: (workload: string, targets: readonly string[], name: string) => boolean;
+  /** Told of every answer from elsewhere that a workload is about to get: what it connects to next is judged by it. */
+  readonly onAnswer: (workload: string, asked: string, message: Uint8Array) => void;
 }
 
 const questionsPerSecond = 200;
@@ -97,7 +99,10 @@ export class Resolver {
     if (read.kind === 'ignored') return this.#count('malformed', null);
     if (read.kind === 'refused') return this.#count('malformed', headerAnswer(read.id, read.rcode));
     const answer = await this.#answerQuestion(read.question, asker, transport);
-    return answer !== null && transport === 'udp' ? fitDatagram(read.question, answer) : answer;
+    if (answer === null) return null;
+    const fitting = transport === 'udp' ? fitDatagram(read.question, answer) : answer;
+    this.#options.onAnswer(asker.workload, read.question.name, fitting);
+    return fitting;
   }
 
   async #answerQuestion(question: DnsQuestion, asker: Asker, transport: 'udp' | 'tcp'): Promise<Uint8Array | null> {

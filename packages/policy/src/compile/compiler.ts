@@ -41,6 +41,8 @@ export interface Compiler {
   learn(answers: readonly Answer[]): { readonly learnt: readonly Learnt[]; readonly update: CompilerUpdate };
   /** For what `learn` gave, once for each time. The addresses are taken out of the kernel before, then the rows. */
   forget(learnt: readonly Learnt[]): CompilerUpdate;
+  /** Some rule knows addresses by one of these names; by any name, where none are given. */
+  asksFor(names?: readonly string[]): boolean;
   subject(identity: IdentityId): CompiledSubject | undefined;
   /** The prefixes in use, each as a peer. */
   cidrs(): readonly CidrPeer[];
@@ -108,6 +110,10 @@ class IncrementalCompiler implements Compiler {
   learn(answers: readonly Answer[]): { readonly learnt: readonly Learnt[]; readonly update: CompilerUpdate } {
     const learnt = answers.map((answer) => this.#learnt.hold(answer));
     return { learnt, update: this.#settle({ added: [], removed: [], subjectsRemoved: [] }) };
+  }
+
+  asksFor(names?: readonly string[]): boolean {
+    return this.#learnt.isAsked(names);
   }
 
   forget(learnt: readonly Learnt[]): CompilerUpdate {

@@ -81,6 +81,13 @@ export class LearntPeers {
     return this.#entries.has(entry as LearntEntry);
   }
 
+  /** A pattern covers one of the names; or, without names, there is one at all. */
+  isAsked(names?: readonly string[]): boolean {
+    for (const { pattern } of this.#groups.names())
+      if (names === undefined || names.some((name) => dnsNameMatches(pattern, name))) return true;
+    return false;
+  }
+
   /** Keeps the answer in mind until `release`. It has its peer at once. */
   hold({ address, names }: Answer): Learnt {
     const bits = addressBits(address);
