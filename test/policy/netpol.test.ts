@@ -35,7 +35,7 @@ for (const given of cases ?? []) test(`case ${given.id}: ${given.description}`, 
 
 after(() => {
   const { steps, pairs } = counts;
-  console.log(`NetworkPolicy: ${counts.cases} cases, ${steps} steps, ${pairs} pairs through decide() and tables`);
+  console.log(`counted: ${counts.cases} NetworkPolicy cases, ${steps} steps, ${pairs} pairs`);
 });
 
 function runCase({ steps }: NetpolCase): void {
