@@ -12,10 +12,11 @@ import {
   type SimulatedDelivery,
   type SimulatedMachine,
 } from '@bulkhead/kernel';
+import { encode, type Answer } from 'dns-packet';
 import { pino } from 'pino';
 import type { Agent } from '../agent-options.ts';
 import { startAgent } from '../agent.ts';
-import type { LocalEndpoint, LocalWorkload } from '../model.ts';
+import type { AttachContext, Attachment, LocalEndpoint, LocalWorkload } from '../model.ts';
 import { ScriptedManager } from './scripted-manager.ts';
 import { settled, VirtualClock } from './virtual-clock.ts';
 
@@ -38,6 +39,7 @@ export class AgentFixture implements AsyncDisposable {
   readonly released: SimulatedDelivery[] = [];
   #agent: Agent | null = null;
   #kernel: Kernel | null = null;
+  #context: AttachContext | null = null;
   #boot = 1;
   #starts = 0;
   #ports = 20_000;
@@ -100,7 +102,10 @@ export class AgentFixture implements AsyncDisposable {
       kernelName: 'simulated',
       software: 'test',
       link: this.manager.factory,
-      attachments: null,
+      attachments: async (context) => {
+        this.#context = context;
+        return new NoAttachment();
+      },
       controlSocket: null,
       clock: this.clock,
     });
@@ -167,6 +172,12 @@ export class AgentFixture implements AsyncDisposable {
     return this.machine.deliver(packet, { hook: 'from-workload', ifindex: source.ifindex });
   }
 
+  /** As the resolver does it right before it answers a workload. */
+  learn(name: string, asked: string, answers: readonly Answer[]): void {
+    const message = encode({ id: 1, type: 'response', questions: [{ name: asked, type: 'A' }], answers });
+    this.#context!.learn(workloadOf(name, {}).workload, asked, message);
+  }
+
   /** In short: `allowed`, `denied`, `rejected`, `held`. */
   async outcome(from: string, to: string, attempt: Attempt): Promise<'allowed' | 'denied' | 'rejected' | 'held'> {
     const delivery = await this.connect(from, to, attempt);
@@ -187,6 +198,16 @@ export class AgentFixture implements AsyncDisposable {
   #addressOf(to: string): string {
     return /^[0-9.]+$/.test(to) ? to : this.#endpoint(to).ipv4!;
   }
+}
+
+/** Endpoints come from the test itself. */
+class NoAttachment implements Attachment {
+  readonly commands = new Map();
+  async resync(): Promise<void> {}
+  async adopt(): Promise<boolean> {
+    return false;
+  }
+  async [Symbol.asyncDispose](): Promise<void> {}
 }
 
 export function outcomeOf(delivery: SimulatedDelivery): 'allowed' | 'denied' | 'rejected' | 'held' {
