@@ -228,6 +228,8 @@ export interface Maps {
   endpoints(): readonly EndpointEntry[];
   /** One entry, read back; undefined where there is none. As cheap as a lookup, as are `address` and `row`. */
   endpoint(slot: number): EndpointEntry | undefined;
+  /** Whether the entry, read back, is this one in every field: for a comparison of many. */
+  hasEndpoint(entry: EndpointEntry): boolean;
 
   setAddress(address: string, entry: AddressEntry): void;
   removeAddress(address: string): void;

@@ -118,30 +118,35 @@ export function readBack({ kernel, mirror }: Target, operations: readonly Operat
   const addresses = new Set<string>();
   for (const operation of operations) {
     if (operation.kind === 'set-endpoint') slots.add(operation.entry.slot);
+    else if (operation.kind === 'judge-endpoints') for (const slot of operation.slots) slots.add(slot);
     else if (operation.kind === 'set-address') addresses.add(operation.address);
     else if (operation.kind === 'set-learnt') differences.push(...learntDifferences(kernel, operation.entries));
-    else if (operation.kind === 'set-rows') {
-      for (const { direction, peer, table } of operation.rows) {
-        const { ruleset } = operation;
-        const isMeant = mirror.rulesets.get(ruleset)?.[direction].get(peer) === table;
-        if (isMeant && !mirror.hasRow({ ruleset, direction, peer }, table)) {
-          differences.push(`row ${ruleset}/${direction}/${peer} is not what was written`);
-        }
-      }
-    }
+    else if (operation.kind === 'set-rows' || operation.kind === 'remove-rows')
+      differences.push(...rowDifferences({ kernel, mirror }, operation));
   }
   for (const slot of slots) {
-    const [meant, found] = [mirror.endpoints.get(slot), kernel.maps.endpoint(slot)];
-    if (meant === undefined) continue;
-    const isSame = (['state', 'identity', 'ruleset', 'epoch', 'ifindex', 'generation'] as const).every(
-      (field) => found?.[field] === meant[field],
-    );
-    if (!isSame) differences.push(`endpoint ${slot} is not what was written`);
+    const meant = mirror.endpoints.get(slot);
+    if (meant !== undefined && !kernel.maps.hasEndpoint(meant))
+      differences.push(`endpoint ${slot} is not what was written`);
   }
   for (const address of addresses) {
     if (mirror.addresses.has(address) && kernel.maps.address(address)?.kind !== mirror.addresses.get(address)!.kind) {
       differences.push(`address ${address} is not what was written`);
     }
+  }
+  return differences;
+}
+
+function rowDifferences(
+  { kernel, mirror }: Pick<Target, 'kernel' | 'mirror'>,
+  { ruleset, rows }: Extract<Operation, { kind: 'set-rows' | 'remove-rows' }>,
+): readonly string[] {
+  const differences: string[] = [];
+  for (const { direction, peer } of rows) {
+    const table = mirror.rulesets.get(ruleset)?.[direction].get(peer);
+    const key = { ruleset, direction, peer };
+    const isSame = table === undefined ? kernel.maps.row(key) === undefined : mirror.hasRow(key, table);
+    if (!isSame) differences.push(`row ${ruleset}/${direction}/${peer} is not what was written`);
   }
   return differences;
 }

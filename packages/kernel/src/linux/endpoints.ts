@@ -9,56 +9,18 @@ import {
   limit,
   readEndpoint,
   usageLayout,
-  writeEndpoint,
   type EndpointFields,
 } from '../generated/maps.ts';
 import { KernelError, type EndpointEntry, type EndpointState } from '../port.ts';
+import { EndpointBytes, flagsOf, restOffsets, wordOf } from './endpoint-bytes.ts';
 import type { Mapping } from './libc.ts';
 import type { Tables } from './tables.ts';
 
 const noAddress = '::';
-const identityMax = 2 ** 24 - 1;
-const epochMax = 2 ** 16 - 1;
 const wordBytes = 8;
 
 const kinds: readonly EndpointEntry['kind'][] = ['veth', 'tap', 'host'];
 const states: readonly EndpointState[] = ['held', 'governed', 'fenced', 'observed'];
-
-function wordOf(entry: EndpointEntry): bigint {
-  const { identity, ruleset, epoch } = entry;
-  const fits = [
-    identity <= identityMax,
-    ruleset <= identityMax,
-    epoch <= epochMax,
-    identity >= 0,
-    ruleset >= 0,
-    epoch >= 0,
-  ];
-  if (fits.includes(false))
-    throw new KernelError(`set endpoint ${entry.slot}`, 'ERANGE', { detail: `${identity}/${ruleset}/${epoch}` });
-  return BigInt(identity) | (BigInt(ruleset) << 24n) | (BigInt(epoch) << 48n);
-}
-
-function flagsOf(entry: EndpointEntry): number {
-  return entry.learns === true ? endpointFlag.endpointLearns : 0;
-}
-
-function fieldsOf(entry: EndpointEntry, word: bigint): EndpointFields {
-  return {
-    word,
-    state: endpointState[entry.state],
-    kind: endpointKind[entry.kind],
-    mtu: entry.mtu,
-    ifindex: entry.ifindex,
-    generation: entry.generation,
-    connectionsMax: entry.connectionsMax,
-    mac: entry.mac,
-    gatewayMac: entry.gatewayMac,
-    flags: flagsOf(entry),
-    ipv4: entry.ipv4 ?? noAddress,
-    ipv6: entry.ipv6 ?? noAddress,
-  };
-}
 
 function entryOf(slot: number, fields: EndpointFields): EndpointEntry {
   return {
@@ -88,7 +50,12 @@ export class Endpoints {
   readonly #bytes: Uint8Array;
   readonly #words: BigUint64Array;
   readonly #usageWords: BigUint64Array;
-  readonly #scratch = new DataView(new ArrayBuffer(endpointLayout.size));
+  readonly #encoded = new EndpointBytes();
+  /** Slot of each interface, as this process wrote it. */
+  readonly #interfaces = new Map<number, number>();
+  /** The two halves of a word, for a store in one step. */
+  readonly #halves = new Uint32Array(2);
+  readonly #word = new BigUint64Array(this.#halves.buffer);
 
   constructor(tables: Tables) {
     this.#tables = tables;
@@ -108,30 +75,31 @@ export class Endpoints {
 
   set(entry: EndpointEntry): void {
     const at = this.#at(entry.slot);
-    const word = wordOf(entry);
-    writeEndpoint(this.#scratch, 0, fieldsOf(entry, word));
+    this.#halves.set(wordOf(entry));
+    const rest = this.#encoded.restOf(entry);
     const state = endpointState[entry.state];
     const now = this.#bytes[at + endpointLayout.state]!;
-    const sameRest = now !== endpointState.absent && this.#sameRest(at);
+    const sameRest = now !== endpointState.absent && this.#sameRest(at, rest);
     if (!sameRest) {
       // Packets may see the other fields change only while there is no endpoint here.
       this.#setState(at, endpointState.absent);
       const before = this.#view.getUint32(at + endpointLayout.ifindex, true);
       if (before !== entry.ifindex) this.#removeInterface(before, entry.slot);
-      this.#copyRest(at);
+      for (const offset of restOffsets) this.#bytes[at + offset] = rest[offset]!;
     }
     // Before a word whose rows are meant for it.
     Atomics.store(this.#bytes, at + endpointLayout.flags, flagsOf(entry));
     // A state that judges must find its word; a state that stops must be seen before the word that it stops.
     const stops = entry.state === 'held' || entry.state === 'fenced';
     if (sameRest && stops) this.#setState(at, state);
-    Atomics.store(this.#words, (at + endpointLayout.word) / wordBytes, word);
+    Atomics.store(this.#words, (at + endpointLayout.word) / wordBytes, this.#word[0]!);
     this.#setState(at, state);
     if (entry.kind !== 'host') this.#setInterface(entry.ifindex, entry.slot);
   }
 
   remove(slot: number): void {
     const at = this.#at(slot);
+    this.#encoded.forget(slot);
     this.#setState(at, endpointState.absent);
     this.#removeInterface(this.#view.getUint32(at + endpointLayout.ifindex, true), slot);
     for (let offset = 0; offset < endpointLayout.size; offset += wordBytes) {
@@ -150,6 +118,19 @@ export class Endpoints {
   get(slot: number): EndpointEntry | undefined {
     const at = this.#at(slot);
     return this.isAbsent(slot) ? undefined : entryOf(slot, readEndpoint(this.#view, at));
+  }
+
+  /** Whether the endpoint in the table is this one, with its word and state. */
+  has(entry: EndpointEntry): boolean {
+    const at = this.#at(entry.slot);
+    const [low, high] = wordOf(entry);
+    return (
+      this.#view.getUint32(at + endpointLayout.word, true) === low &&
+      this.#view.getUint32(at + endpointLayout.word + 4, true) === high &&
+      this.#bytes[at + endpointLayout.state] === endpointState[entry.state] &&
+      this.#bytes[at + endpointLayout.flags] === flagsOf(entry) &&
+      this.#sameRest(at, this.#encoded.restOf(entry))
+    );
   }
 
   isAbsent(slot: number): boolean {
@@ -178,32 +159,25 @@ export class Endpoints {
     Atomics.store(this.#bytes, at + endpointLayout.state, state);
   }
 
-  #isRest(offset: number): boolean {
-    const inWord = offset >= endpointLayout.word && offset < endpointLayout.word + wordBytes;
-    return !inWord && offset !== endpointLayout.state && offset !== endpointLayout.flags;
-  }
-  #sameRest(at: number): boolean {
-    for (let offset = 0; offset < endpointLayout.size; offset++) {
-      if (this.#isRest(offset) && this.#bytes[at + offset] !== this.#scratch.getUint8(offset)) return false;
-    }
+  #sameRest(at: number, rest: Uint8Array): boolean {
+    for (const offset of restOffsets) if (this.#bytes[at + offset] !== rest[offset]) return false;
     return true;
-  }
-  #copyRest(at: number): void {
-    for (let offset = 0; offset < endpointLayout.size; offset++) {
-      if (this.#isRest(offset)) this.#bytes[at + offset] = this.#scratch.getUint8(offset);
-    }
   }
 
   #setInterface(ifindex: number, slot: number): void {
+    if (this.#interfaces.get(ifindex) === slot) return;
     const { interfaces } = this.#tables;
     interfaces.keyView.setUint32(0, ifindex, true);
     interfaces.valueView.setUint32(0, slot, true);
     if (interfaces.update() === 'full') throw new KernelError(`set endpoint ${slot}`, 'full', { detail: 'interfaces' });
+    this.#interfaces.set(ifindex, slot);
   }
   /** Another endpoint may have taken over the interface's number. */
   #removeInterface(ifindex: number, slot: number): void {
     const { interfaces } = this.#tables;
     interfaces.keyView.setUint32(0, ifindex, true);
-    if (interfaces.lookup() && interfaces.valueView.getUint32(0, true) === slot) interfaces.delete();
+    if (!interfaces.lookup() || interfaces.valueView.getUint32(0, true) !== slot) return;
+    interfaces.delete();
+    this.#interfaces.delete(ifindex);
   }
 }

@@ -135,6 +135,9 @@ export class LinuxMaps implements Maps {
   endpoint(slot: number): EndpointEntry | undefined {
     return this.#now.endpoints.get(slot);
   }
+  hasEndpoint(entry: EndpointEntry): boolean {
+    return this.#now.endpoints.has(entry);
+  }
 
   setAddress(address: string, entry: AddressEntry): void {
     setAddress(this.#now.tables.addresses, address, entry);

@@ -61,6 +61,20 @@ function rowOf(key: string, root: PortRoot): Row {
   return { ruleset: side >>> 1, direction: side % 2 === 1 ? 'ingress' : 'egress', peer, root };
 }
 
+const endpointFields = [
+  ...(['slot', 'ifindex', 'kind', 'state', 'identity', 'ruleset', 'epoch', 'generation', 'mac', 'gatewayMac'] as const),
+  ...(['ipv4', 'ipv6', 'mtu', 'connectionsMax', 'learns'] as const),
+] satisfies readonly (keyof EndpointEntry)[];
+
+function canonicalEndpoint({ learns, ...entry }: EndpointEntry): EndpointEntry {
+  return {
+    ...entry,
+    ...(learns === true ? { learns } : {}),
+    ipv4: entry.ipv4 === null ? null : canonicalAddress(entry.ipv4),
+    ipv6: entry.ipv6 === null ? null : canonicalAddress(entry.ipv6),
+  };
+}
+
 export class SimulatedMaps implements Maps {
   readonly limits: Limits;
   readonly #failures: Failures;
@@ -97,17 +111,11 @@ export class SimulatedMaps implements Maps {
   setEndpoint(entry: EndpointEntry): void {
     const operation = `set endpoint ${entry.slot}`;
     this.#checkSlot(entry.slot, operation);
-    const { learns, ...rest } = entry;
     const isSmall = entry.identity <= identityMax && entry.ruleset <= identityMax && entry.epoch <= epochMax;
     if (!isSmall || Math.min(entry.identity, entry.ruleset, entry.epoch) < 0)
       throw new KernelError(operation, 'ERANGE');
     const pinned = this.#at(operation);
-    pinned.endpoints.set(entry.slot, {
-      ...rest,
-      ...(learns === true ? { learns } : {}),
-      ipv4: entry.ipv4 === null ? null : canonicalAddress(entry.ipv4),
-      ipv6: entry.ipv6 === null ? null : canonicalAddress(entry.ipv6),
-    });
+    pinned.endpoints.set(entry.slot, canonicalEndpoint(entry));
   }
   removeEndpoint(slot: number): void {
     this.#checkSlot(slot, `remove endpoint ${slot}`);
@@ -119,6 +127,11 @@ export class SimulatedMaps implements Maps {
   endpoint(slot: number): EndpointEntry | undefined {
     this.#checkSlot(slot, `read endpoint ${slot}`);
     return this.#now.endpoints.get(slot);
+  }
+  hasEndpoint(entry: EndpointEntry): boolean {
+    const found = this.endpoint(entry.slot);
+    const meant = canonicalEndpoint(entry);
+    return found !== undefined && endpointFields.every((field) => found[field] === meant[field]);
   }
 
   setAddress(address: string, entry: AddressEntry): void {

@@ -1,5 +1,6 @@
 /** Tables: whatever is put in can be read back, twice is as good as once, and a full table takes nothing. */
 import assert from 'node:assert/strict';
+import { isDeepStrictEqual } from 'node:util';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { writeAddress } from '../address.ts';
@@ -64,6 +65,10 @@ export function describeTables(factory: KernelFactory, options: ContractOptions)
           }
           assert.deepEqual(sorted(kernel.maps.endpoints()), sorted(model.values()));
           for (const slot of [1, 2, 3]) assert.deepEqual(kernel.maps.endpoint(slot), model.get(slot));
+          for (const each of commands) {
+            if (typeof each === 'number') continue;
+            assert.equal(kernel.maps.hasEndpoint(each), isDeepStrictEqual(kernel.maps.endpoint(each.slot), each));
+          }
         }),
         runs,
       );

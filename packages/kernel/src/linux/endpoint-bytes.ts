@@ -1,0 +1,80 @@
+/** Endpoints as the bytes of the kernel's table. Most changes of an endpoint are of its word alone, so the rest is encoded once. */
+import { endpointFlag, endpointKind, endpointLayout, endpointState, writeEndpoint } from '../generated/maps.ts';
+import { KernelError, type EndpointEntry } from '../port.ts';
+
+const noAddress = '::';
+const identityMax = 2 ** 24 - 1;
+const epochMax = 2 ** 16 - 1;
+
+/** Halves of the word: identity (bits 0–23), ruleset (24–47), epoch (48–63). Throws KernelError ERANGE. */
+export function wordOf({ slot, identity, ruleset, epoch }: EndpointEntry): readonly [low: number, high: number] {
+  const fits =
+    Number.isInteger(identity) &&
+    Number.isInteger(ruleset) &&
+    Number.isInteger(epoch) &&
+    Math.min(identity, ruleset, epoch) >= 0 &&
+    Math.max(identity, ruleset) <= identityMax &&
+    epoch <= epochMax;
+  if (!fits) throw new KernelError(`set endpoint ${slot}`, 'ERANGE', { detail: `${identity}/${ruleset}/${epoch}` });
+  return [(identity | (ruleset << 24)) >>> 0, ((ruleset >>> 8) | (epoch << 16)) >>> 0];
+}
+
+export function flagsOf(entry: EndpointEntry): number {
+  return entry.learns === true ? endpointFlag.endpointLearns : 0;
+}
+
+/** Offsets of what is neither word nor state nor flags. */
+export const restOffsets: readonly number[] = Array.from({ length: endpointLayout.size }, (_, offset) => offset).filter(
+  (offset) => offset >= 8 && offset !== endpointLayout.state && offset !== endpointLayout.flags,
+);
+
+interface Encoded {
+  readonly entry: EndpointEntry;
+  readonly bytes: Uint8Array;
+}
+
+/** Encodings of the endpoints that were asked about, by slot: at most one each. */
+export class EndpointBytes {
+  readonly #bySlot = new Map<number, Encoded>();
+
+  /** The entry's bytes but for word, state and flags, which are to be ignored. */
+  restOf(entry: EndpointEntry): Uint8Array {
+    const known = this.#bySlot.get(entry.slot);
+    if (known !== undefined && sameRest(known.entry, entry)) return known.bytes;
+    const bytes = known?.bytes ?? new Uint8Array(endpointLayout.size);
+    writeEndpoint(new DataView(bytes.buffer), 0, {
+      word: 0n,
+      state: endpointState[entry.state],
+      kind: endpointKind[entry.kind],
+      mtu: entry.mtu,
+      ifindex: entry.ifindex,
+      generation: entry.generation,
+      connectionsMax: entry.connectionsMax,
+      mac: entry.mac,
+      gatewayMac: entry.gatewayMac,
+      flags: flagsOf(entry),
+      ipv4: entry.ipv4 ?? noAddress,
+      ipv6: entry.ipv6 ?? noAddress,
+    });
+    this.#bySlot.set(entry.slot, { entry, bytes });
+    return bytes;
+  }
+
+  forget(slot: number): void {
+    this.#bySlot.delete(slot);
+  }
+}
+
+function sameRest(a: EndpointEntry, b: EndpointEntry): boolean {
+  return (
+    a.kind === b.kind &&
+    a.mtu === b.mtu &&
+    a.ifindex === b.ifindex &&
+    a.generation === b.generation &&
+    a.connectionsMax === b.connectionsMax &&
+    a.mac === b.mac &&
+    a.gatewayMac === b.gatewayMac &&
+    a.ipv4 === b.ipv4 &&
+    a.ipv6 === b.ipv6
+  );
+}
