@@ -64,7 +64,8 @@ export class KernelStateBuilder {
     const { host, store, knownLabels } = this.#options;
     const told = store.workloads.get(workload.workload);
     if (told !== undefined && told.host === host && store.identities.has(told.identity)) return told.identity;
-    return knownLabels.identityOf(expectedLabels(host, workload, endpoints), store);
+    const own = endpoints.flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6]).filter((address) => address !== null);
+    return knownLabels.identityOf(expectedLabels(host, workload, endpoints), own, store);
   }
 
   #target(

@@ -35,12 +35,12 @@ export class KnownLabels {
     this.#records.delete(oldest);
   }
 
-  /** The identity, if the manager still has it and it still says all that documents read of these labels. */
-  identityOf(labels: Labels, store: DesiredStore): number | undefined {
+  /** The identity, if the manager still has it and it still says all that documents read of these labels and addresses. */
+  identityOf(labels: Labels, addresses: readonly string[], store: DesiredStore): number | undefined {
     const known = this.#byKey.get(labelsKey(labels));
     const identity = known === undefined ? undefined : store.identities.get(known.identity);
     if (known === undefined || identity === undefined) return undefined;
-    return isIdentityOf(store.policySet, identity, labels) ? known.identity : undefined;
+    return isIdentityOf(store.policySet, identity, { labels, addresses }) ? known.identity : undefined;
   }
 
   #set(key: string, known: Known): void {

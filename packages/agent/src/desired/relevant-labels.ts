@@ -1,13 +1,22 @@
 /** Which labels documents read: what an identity must agree on with a workload to be its identity still. */
-import { documentLabelKeys, type Document, type Labels, type PolicySet } from '@bulkhead/policy';
+import { addressFacts, documentLabelKeys, type Document, type Labels, type PolicySet } from '@bulkhead/policy';
 
 /** Documents never change once parsed, nor do sets of them: each is read once, and a set only when it is asked about. */
 const keysOfDocuments = new WeakMap<Document, ReadonlySet<string>>();
 const keysOfSets = new WeakMap<PolicySet, ReadonlySet<string>>();
 
-/** True when an identity's labels say the same as a workload's wherever the one has a label or some document reads one. */
-export function isIdentityOf(set: PolicySet, identity: Labels, workload: Labels): boolean {
-  for (const key of [...Object.keys(identity), ...relevantKeys(set)]) if (identity[key] !== workload[key]) return false;
+/**
+ * True when an identity's labels say the same as a workload's wherever the one has a label or some document reads one. Facts about
+ * addresses are part of an identity and not of a workload's labels: they follow from its addresses.
+ */
+export function isIdentityOf(
+  set: PolicySet,
+  identity: Labels,
+  workload: { readonly labels: Labels; readonly addresses: readonly string[] },
+): boolean {
+  const keys = new Set([...Object.keys(identity), ...relevantKeys(set)]);
+  const labels = { ...workload.labels, ...addressFacts(keys)(workload.addresses) };
+  for (const key of keys) if (identity[key] !== labels[key]) return false;
   return true;
 }
 
