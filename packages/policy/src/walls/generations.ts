@@ -8,7 +8,7 @@ import {
 } from './commands.ts';
 import { conflictsOf, noteTouches } from './conflicts.ts';
 import { coveringOverrides, forgetIfOver, linkedMembers, linkIn, refused, refusedFor, unlinkIn } from './contacts.ts';
-import type { ContactFacts } from './contact-graph.ts';
+import { type ContactFacts, tokenFirst } from './contact-graph.ts';
 import { type Bearer, bearerOf, type Domain, newcomer } from './domain.ts';
 import {
   isExempt,
@@ -94,7 +94,7 @@ function enter(
   state.generations.set(command.workload, subject);
   for (const domain of state.domains) {
     if (command.afresh || before === undefined) {
-      domain.graph.add(subject.name, ownMarks(state, domain, subject));
+      noteTouches(state, domain, domain.graph.add(subject.name, ownMarks(state, domain, subject)).component);
       continue;
     }
     const ends = { from: before.name, to: subject.name };
@@ -216,7 +216,8 @@ function syncOwn(
   member: ReturnType<typeof memberFor>,
   own: ReadonlySet<number>,
 ): void {
-  for (const mark of [...member.own]) if (!own.has(mark)) domain.graph.disown(member, mark, state.step);
+  for (const mark of [...member.own])
+    if (mark < tokenFirst && !own.has(mark)) domain.graph.disown(member, mark, state.step);
   for (const mark of own) domain.graph.own(member, mark);
   noteTouches(state, domain, member.component);
 }

@@ -97,15 +97,12 @@ export function isExempt(state: WallState, domain: Domain, segments: readonly st
 }
 
 /** What a subject bears by nature in the domain: its datasets, and the roles that its workload is bound in. */
-export function ownMarks(
-  state: WallState,
-  domain: Domain,
-  subject: Pick<Subject, 'segments' | 'generation'>,
-  part: string | null = null,
-): Set<Mark> {
+export function ownMarks(state: WallState, domain: Domain, subject: Subject, part: string | null = null): Set<Mark> {
   const marks = datasetsOf(state, subject.segments);
   if (domain.scope !== 'transaction' || subject.generation === null) return marks;
   const { workload } = subject.generation;
+  // A generation that is over takes no new role; it keeps what it bore.
+  if (!subject.running && state.generations.get(workload) !== subject) return marks;
   for (const token of state.transactions.tokensOf(workload, domain.walls, part)) marks.add(token);
   return marks;
 }

@@ -178,6 +178,8 @@ function begin(oracle: HistoryOracle, command: BeginCommand): string {
   if (command.roles.some(([role]) => !isRole(wall, role))) return 'refused unknown';
   const number = oracle.transactionsBegun++;
   oracle.transactions.set(id, { id, number, wall, expiresAtMs, began: oracle.momentsPassed, bound: [] });
+  // Contacts that are live when it begins are contacts during it.
+  oracle.pass();
   for (const [role, workloads] of command.roles) {
     for (const workload of workloads) {
       const answer = bindOne(oracle, oracle.transactions.get(id)!, role, workload);

@@ -8,8 +8,8 @@ import {
   names,
   oracleWalls,
   places,
-  segmentOfPlace,
   wallRules,
+  segmentOfPlace,
   wallSets,
   workloads,
 } from './wall-world.ts';
@@ -78,6 +78,7 @@ const people = ['eve', 'adam', 'noah'] as const;
 class History {
   readonly oracle: HistoryOracle;
   readonly #opening: readonly WallCommand[];
+  readonly #kinds: readonly Kind[];
   #walls: readonly string[];
   #contacts = 0;
   #transactions = 0;
@@ -87,6 +88,7 @@ class History {
 
   constructor(seed: number) {
     this.#walls = wallSets[seed % wallSets.length]!;
+    this.#kinds = themes[Math.floor(seed / wallSets.length) % themes.length]!;
     this.oracle = new HistoryOracle(oracleWalls(this.#walls));
     const opening: WallCommand[] = [{ kind: 'configure', configuration: configurationOf(this.#walls) }];
     for (const what of places) {
@@ -94,7 +96,7 @@ class History {
       this.oracle.born(what, what, isOf(segmentsOf(what)));
     }
     for (const workload of workloads) {
-      opening.push(startOf(workload, 1, true, []));
+      opening.push(startOf(workload, 1, true, workload === 'dns' ? ['dns'] : [], []));
       this.oracle.born(`workload/${workload}@1`, workload, 0);
     }
     this.oracle.pass();
@@ -114,14 +116,14 @@ class History {
 
   turn(number: number): Turn {
     this.#bits = number;
-    const kind = this.#draw(kinds);
+    const kind = this.#draw(this.#kinds);
     if (kind === 'reopen') return { kind };
     const command = this.#command(kind);
     if (kind === 'wait') this.#atMs += 40;
-    // One clock that is behind the others, and says so.
-    const behind = kind === 'close' ? 30 : 0;
-    this.oracle.nowMs = Math.max(this.oracle.nowMs, this.#atMs - behind);
-    return { kind: 'command', command, atMs: Math.max(0, this.#atMs - behind) };
+    // Commands come from several clocks, of which one is behind.
+    const atMs = Math.max(0, this.#atMs - (number % 5 === 0 ? 50 : 0));
+    this.oracle.nowMs = Math.max(this.oracle.nowMs, atMs);
+    return { kind: 'command', command, atMs };
   }
 
   #command(kind: Exclude<Kind, 'reopen'>): WallCommand {
@@ -136,8 +138,10 @@ class History {
       case 'restart': {
         const workload = this.#draw(workloads);
         const epoch = Number(this.oracle.newest.get(workload)?.label.split('@')[1] ?? 0) + this.#draw([1, 1, 1, 0]);
-        const kept = this.#draw([true, false, false]) ? [this.#someContact()] : [];
-        return startOf(workload, Math.max(1, epoch), this.#draw([true, false]), kept);
+        const own = this.oracle.contacts.filter(({ ends }) => ends.some(({ what }) => what === workload));
+        const kept = this.#draw([true, false]) ? [own.length === 0 ? this.#someContact() : this.#draw(own).id] : [];
+        const segments = workload === 'dns' ? ['dns'] : this.#draw([[], [], ['sa']]);
+        return startOf(workload, Math.max(1, epoch), this.#draw([true, false]), segments, kept);
       }
       case 'stop':
         return { kind: 'stop', workload: this.#draw(workloads), gone: this.#draw([true, false]) };
@@ -171,27 +175,19 @@ class History {
         return this.#draw([true, false])
           ? { kind: 'end', transaction: this.#someTransaction() }
           : { kind: 'reconcile', transaction: this.#someTransaction(), by: 'eve' };
-      case 'override':
-        return {
-          kind: 'override',
-          override: `o${this.#overrides++}`,
-          wall: this.#draw(Object.keys(wallRules)),
-          between: this.#draw([
-            ['b', 'a'],
-            ['a', 'c'],
-            ['b', 'c'],
-          ] as const),
-          workloads: this.#draw([null, ['w0'], ['w1']]),
-          because: 'a test',
-          by: 'eve',
-          expiresAtMs: this.#atMs + 100,
-        };
-      case 'approve':
-        return {
-          kind: this.#draw(['approve', 'approve', 'approve', 'withdraw']),
-          override: `o${this.#draw([0, 1])}`,
-          by: this.#draw(people),
-        };
+      case 'override': {
+        const wall = this.#draw(this.#walls);
+        const between = this.#draw(wallRules[wall]!.pairs);
+        const workloads = this.#draw([null, ['w0'], ['w1']]);
+        const override = `o${this.#overrides++}`;
+        const expiresAtMs = this.#atMs + this.#draw([60, 1_000]);
+        return { kind: 'override', override, wall, between, workloads, because: 'a test', by: 'eve', expiresAtMs };
+      }
+      case 'approve': {
+        const override = `o${Math.max(0, this.#overrides - this.#draw([1, 1, 1, 2]))}`;
+        const kind = this.#draw(['approve', 'approve', 'approve', 'approve', 'approve', 'withdraw'] as const);
+        return { kind, override, by: this.#draw(people) };
+      }
       case 'wait':
         return { kind: 'settle' };
     }
@@ -200,7 +196,8 @@ class History {
   #admit(observed: boolean): WallCommand & { kind: 'admit' } {
     const from = this.#end(this.#draw(workloads));
     const to = this.#end(this.#draw([...places, ...places, ...workloads]));
-    const transaction = this.#draw([null, null, null, this.#someTransaction()]);
+    const open = [...this.oracle.transactions.keys()];
+    const transaction = this.#draw([null, open.length === 0 ? null : this.#draw(open)]);
     return { kind: 'admit', contact: `c${this.#contacts++}`, medium: 'connection', from, to, transaction, observed };
   }
 
@@ -250,25 +247,33 @@ class History {
   }
 }
 
-const kinds = [
-  ...Array<'admit'>(14).fill('admit'),
-  ...Array<'close'>(7).fill('close'),
-  ...[
-    'restart',
-    'restart',
-    'restart',
-    'begin',
-    'begin',
-    'wait',
-    'wait',
-    'bind',
-    'end',
+/** Kinds of steps, each as often as it is to come up; the first is a bit of everything, the others look closer at something. */
+const everything: readonly Kind[] = [
+  ...Array<Kind>(14).fill('admit'),
+  ...Array<Kind>(7).fill('close'),
+  ...Array<Kind>(3).fill('restart'),
+  ...(['begin', 'begin', 'wait', 'wait', 'bind', 'end', 'override', 'approve', 'approve', 'observe'] as const),
+  ...(['again', 'stop', 'erase', 'place', 'relabel', 'configure', 'reopen'] as const),
+];
+const themes: readonly (readonly Kind[])[] = [
+  everything,
+  ['admit', 'admit', 'admit', 'admit', 'close', 'close', 'close', 'restart', 'restart', 'restart', 'observe', 'reopen'],
+  ['begin', 'begin', 'bind', 'end', 'admit', 'admit', 'admit', 'admit', 'close', 'close', 'restart', 'wait', 'reopen'],
+  [
     'override',
     'approve',
     'approve',
+    'approve',
+    'admit',
+    'admit',
+    'admit',
+    'admit',
+    'observe',
+    'wait',
+    'close',
+    'begin',
   ],
-  ...['observe', 'again', 'stop', 'erase', 'place', 'relabel', 'configure', 'reopen'],
-] as const as readonly Kind[];
+];
 
 type Kind =
   | 'admit'
@@ -299,8 +304,13 @@ function segmentsOf(what: string): readonly string[] {
   return segment === undefined ? [] : [segment];
 }
 
-function startOf(workload: string, epoch: number, afresh: boolean, sessions: readonly string[]): WallCommand {
-  const segments = workload === 'dns' ? ['dns'] : [];
+function startOf(
+  workload: string,
+  epoch: number,
+  afresh: boolean,
+  segments: readonly string[],
+  sessions: readonly string[],
+): WallCommand {
   return { kind: 'start', workload, epoch, image: 'sha256:1', afresh, segments, sessions, observed: false };
 }
 
