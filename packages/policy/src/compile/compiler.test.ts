@@ -5,11 +5,26 @@ import { decideSide } from '../decide/decide.ts';
 import type { Document } from '../documents/document.ts';
 import type { IdentityId, Labels } from '../model.ts';
 import { createPolicySet, type PolicySet } from '../resolve/policy-set.ts';
-import { type CompiledWorld, describeTables, generateProbes, unknownIdentity } from '../testing/compiled.ts';
-import { generateDocuments, generateIdentities, type Random, seededRandom } from '../testing/generate.ts';
+import {
+  type CompiledWorld,
+  describeTables,
+  generateProbes,
+  hostIdentity,
+  unknownIdentity,
+} from '../testing/compiled.ts';
+import {
+  generateAddress,
+  generateDocuments,
+  generateHostLabels,
+  generateIdentities,
+  generateNames,
+  type Random,
+  seededRandom,
+} from '../testing/generate.ts';
 import { type Compiler, createCompiler } from './compiler.ts';
 
 const options = { checkCondition: () => null };
+const everything = { live: true, staged: true, hosts: true } as const;
 
 function policySetOf(documents: readonly Document[]): PolicySet {
   const result = createPolicySet(documents, options);
@@ -25,16 +40,22 @@ function assertAsDecided(random: Random, compiler: Compiler, world: CompiledWorl
 
 test('compiled tables say what decide says', () => {
   fc.assert(
-    fc.property(fc.integer(), fc.nat(10), fc.nat(12), (seed, segments, policies) => {
+    fc.property(fc.integer(), fc.nat(10), fc.nat(12), fc.nat(16), (seed, segments, policies, kubernetes) => {
       const random = seededRandom(seed);
-      const policySet = policySetOf(generateDocuments(random, { segments, policies }));
+      const policySet = policySetOf(generateDocuments(random, { segments, policies, kubernetes, ...everything }));
       const identities = generateIdentities(random, 8);
-      const subjects = new Set([...identities.keys()].slice(0, 5).concat(unknownIdentity));
+      const host = generateHostLabels(random);
+      const subjects = new Set([...identities.keys()].slice(0, 5).concat(unknownIdentity, hostIdentity));
       const compiler = createCompiler();
-      compiler.update({ policySet, identities: { set: identities }, subjects: { added: subjects } });
-      assertAsDecided(random, compiler, { policySet, identities, subjects }, 200);
+      compiler.update({ policySet, host, identities: { set: identities }, subjects: { added: subjects } });
+      const answers = Array.from({ length: 4 }, () => ({
+        address: generateAddress(random),
+        names: generateNames(random),
+      }));
+      const { learnt } = compiler.learn(answers);
+      assertAsDecided(random, compiler, { policySet, identities, subjects, host, learnt }, 200);
     }),
-    { numRuns: 400 },
+    { numRuns: 500 },
   );
 });
 
@@ -42,7 +63,7 @@ test('the order of documents, identities and subjects has no meaning', () => {
   fc.assert(
     fc.property(fc.integer(), fc.infiniteStream(fc.nat()), (seed, stream) => {
       const random = seededRandom(seed);
-      const documents = generateDocuments(random, { segments: 5, policies: 8 });
+      const documents = generateDocuments(random, { segments: 5, policies: 8, kubernetes: 8, ...everything });
       const identities = generateIdentities(random, 6);
       const subjects = new Set([...identities.keys()].slice(0, 3));
       const shuffled = <T>(items: Iterable<T>): T[] =>

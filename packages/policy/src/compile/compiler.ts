@@ -86,7 +86,11 @@ class IncrementalCompiler implements Compiler {
     const book = new RuleBook({ groups, tables: this.#tables, onEnd: (end) => this.#endChanged(end) });
     this.#selections = selections;
     this.#networks = networks;
-    this.#learnt = new LearntPeers({ groups, networks, listener });
+    // Where names are looked at, a learnt peer has a row whatever its names are.
+    const onPeer = (entry: PeerEntry): void => {
+      for (const { peerSets } of groups.names()) this.#mark(entry, peerSets);
+    };
+    this.#learnt = new LearntPeers({ groups, networks, listener, onPeer });
     this.#book = book;
     this.#sides = new Sides({ tables: this.#tables, floors: this.#floors, book });
     const onPosture = (entry: PeerEntry): void => this.#unplace(entry);

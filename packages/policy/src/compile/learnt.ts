@@ -58,6 +58,7 @@ export class LearntPeers {
   readonly #groups: Groups;
   readonly #networks: Networks;
   readonly #listener: MembershipListener;
+  readonly #onPeer: (entry: PeerEntry) => void;
   readonly #held = new Map<string, Held>();
   readonly #entries = new Set<LearntEntry>();
   readonly #byKey = new Map<string, LearntEntry>();
@@ -67,7 +68,14 @@ export class LearntPeers {
   /** Networks changed: what the addresses are in must be looked at again. */
   isStale = false;
 
-  constructor(parts: { groups: Groups; networks: Networks; listener: MembershipListener }) {
+  /** `onPeer` is told of each peer that comes or goes. */
+  constructor(parts: {
+    groups: Groups;
+    networks: Networks;
+    listener: MembershipListener;
+    onPeer: (entry: PeerEntry) => void;
+  }) {
+    this.#onPeer = parts.onPeer;
     this.#groups = parts.groups;
     this.#networks = parts.networks;
     this.#listener = parts.listener;
@@ -136,6 +144,7 @@ export class LearntPeers {
       this.#entries.delete(entry);
       if (this.#byKey.get(entry.key) === entry) this.#byKey.delete(entry.key);
       this.#regroupTo(entry, new Set());
+      this.#onPeer(entry);
       if (!added.delete(entry)) removed.add(entry);
     }
     return added.size + removed.size + moves.length === 0 ? noChanges : { added, removed, moves };
@@ -196,6 +205,7 @@ export class LearntPeers {
     this.#fresh.add(entry);
     if (!this.#byKey.has(key)) this.#byKey.set(key, entry);
     this.#regroupTo(entry, new Set([...covering.groups, ...patterns]));
+    this.#onPeer(entry);
     return entry;
   }
 

@@ -88,7 +88,9 @@ export class Networks {
     if (!group.active) return;
     this.#adopt(group, networks);
     this.#abandon(before);
-    for (const entry of group.members as Set<CidrEntry>) {
+    for (const entry of group.members) {
+      // What was learnt by name follows the prefix around it.
+      if (!isPrefix(entry)) continue;
       if (networks.some((network) => inNetwork(network, entry.prefix.bits))) continue;
       leaveGroup(entry, group);
       this.#listener(entry, group);
@@ -192,6 +194,10 @@ export class Networks {
       }),
     );
   }
+}
+
+function isPrefix(entry: PeerEntry): entry is CidrEntry {
+  return entry.kind === 'cidr';
 }
 
 /** The same as the update tells it. */

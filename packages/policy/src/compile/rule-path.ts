@@ -77,12 +77,13 @@ function commonLists(ends: readonly OwnEnd[]): RuleList[] {
   return common;
 }
 
-/** The rules about one peer, found from whichever side has fewer candidates. */
-export function rulesAbout(ends: readonly OwnEnd[], entry: PeerEntry): About {
+/** The rules about one peer, and its named ports where it is the destination and they matter. */
+export function rulesAbout(ends: readonly OwnEnd[], entry: PeerEntry, isDestination: boolean): About {
   const lists = listsAbout(ends, entry);
-  return { lists, ports: lists.some((list) => list.namesPorts) ? portsOf(entry) : '' };
+  return { lists, ports: isDestination && lists.some((list) => list.namesPorts) ? portsOf(entry) : '' };
 }
 
+/** Found from whichever side has fewer candidates. */
 function listsAbout(ends: readonly OwnEnd[], entry: PeerEntry): readonly RuleList[] {
   let candidates = 0;
   for (const group of entry.groups) candidates += group.peerSets.size;

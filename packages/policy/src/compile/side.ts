@@ -154,7 +154,8 @@ export class Side implements CompiledDirection {
     const signature = signatureOf(entry);
     let table = bySignature.get(signature);
     if (table === undefined) {
-      table = this.#table(round, rulesAbout(this.#parts.ends, entry), resolvesNames(this.direction, entry.kind));
+      const about = rulesAbout(this.#parts.ends, entry, this.direction === 'egress');
+      table = this.#table(round, about, resolvesNames(this.direction, entry.kind));
       bySignature.set(signature, table);
     }
     return table;

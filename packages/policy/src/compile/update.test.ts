@@ -2,31 +2,38 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { decideSide } from '../decide/decide.ts';
-import { type Document, documentKey } from '../documents/document.ts';
+import type { Document } from '../documents/document.ts';
 import {
+  cidrPeerFirst,
   type CompiledDirection,
   type Direction,
   factPrefix,
   type IdentityId,
-  identityFirst,
   type Labels,
   type PeerId,
 } from '../model.ts';
-import { changePolicySet, createPolicySet, type PolicySet } from '../resolve/policy-set.ts';
-import { type CompiledWorld, describeTables, generateProbes, tablesMet } from '../testing/compiled.ts';
+import { createPolicySet, type PolicySet } from '../resolve/policy-set.ts';
+import { generateChange } from '../testing/changes.ts';
 import {
+  type CompiledWorld,
+  describeTables,
+  generateProbes,
+  peerOf,
+  prefixPeers,
+  tablesMet,
+} from '../testing/compiled.ts';
+import {
+  generateAddress,
   generateDocuments,
-  generatedTiers,
+  generateHostLabels,
   generateIdentities,
-  generateLabels,
-  generatePolicy,
-  generateSegment,
-  pick,
+  generateNames,
   type Random,
   seededRandom,
 } from '../testing/generate.ts';
 import { type Compiler, createCompiler } from './compiler.ts';
-import type { CompilerChange, CompilerUpdate, DirectionChange } from './update.ts';
+import type { Learnt } from './learnt.ts';
+import type { CompilerUpdate, DirectionChange } from './update.ts';
 
 const options = { checkCondition: () => null };
 
@@ -40,62 +47,6 @@ function assertAsDecided(random: Random, compiler: Compiler, world: CompiledWorl
   for (const { direction, compiled, flow } of generateProbes(random, compiler, world, probes)) {
     assert.deepEqual(compiled, decideSide(world.policySet, direction, flow));
   }
-}
-
-/** A world and the next one, with what the compiler is told about the difference. */
-function changeWorld(random: Random, world: CompiledWorld): { world: CompiledWorld; change: CompilerChange } {
-  const identities = new Map(world.identities);
-  const subjects = new Set(world.subjects);
-  const set = new Map<IdentityId, Labels>();
-  const removed: IdentityId[] = [];
-  const [subjectsAdded, subjectsRemoved]: [IdentityId[], IdentityId[]] = [[], []];
-  let documentsSet: Document[] = [];
-  let documentsRemoved: { kind: string; name: string }[] = [];
-  for (let steps = 1 + random(3); steps > 0; steps--) {
-    const kind = random(8);
-    const identity = (identityFirst + random(12)) as IdentityId;
-    if (kind < 2) {
-      if (removed.includes(identity)) continue;
-      const labels = identities.get(identity);
-      // Often what was measured changes alone, which no selector looks at.
-      const remeasured = { ...labels, [`${factPrefix}class`]: pick(random, ['shared', 'sandbox', 'microvm']) };
-      set.set(identity, labels !== undefined && random(2) === 0 ? remeasured : generateLabels(random));
-      identities.set(identity, set.get(identity)!);
-    } else if (kind === 2) {
-      if (set.has(identity) || subjectsAdded.includes(identity)) continue;
-      identities.delete(identity);
-      subjects.delete(identity);
-      removed.push(identity);
-    } else if (kind === 3) {
-      if (!identities.has(identity) || subjectsRemoved.includes(identity)) continue;
-      subjects.add(identity);
-      subjectsAdded.push(identity);
-    } else if (kind === 4) {
-      if (subjectsAdded.includes(identity)) continue;
-      subjects.delete(identity);
-      subjectsRemoved.push(identity);
-    } else {
-      const name = String(random(6));
-      const segments = [...world.policySet.segments.keys()];
-      if (kind === 5) documentsSet.push(generateSegment(random, `s${name}`));
-      else if (kind === 6) documentsSet.push(generatePolicy(random, `p${name}`, segments, generatedTiers));
-      else
-        documentsRemoved.push(
-          pick(random, [
-            { kind: 'Policy', name: `p${name}` },
-            { kind: 'Segment', name: `s${name}` },
-            { kind: 'Tier', name: 'listed' },
-          ]),
-        );
-    }
-  }
-  documentsSet = [...new Map(documentsSet.map((document) => [documentKey(document), document])).values()];
-  const result = changePolicySet(world.policySet, { set: documentsSet, removed: documentsRemoved }, options);
-  const policySet = result.kind === 'ok' ? result.policySet : world.policySet;
-  return {
-    world: { policySet, identities, subjects },
-    change: { policySet, identities: { set, removed }, subjects: { added: subjectsAdded, removed: subjectsRemoved } },
-  };
 }
 
 function keys(tables: CompiledDirection): Map<PeerId | 'others', string> {
@@ -142,22 +93,27 @@ test('updates lead where compiling from scratch leads, and say exactly what chan
   fc.assert(
     fc.property(fc.integer(), fc.nat(6), fc.nat(8), (seed, segments, policies) => {
       const random = seededRandom(seed);
+      const features = { live: true, staged: true, hosts: true };
       let world: CompiledWorld = {
-        policySet: policySetOf(generateDocuments(random, { segments, policies })),
+        policySet: policySetOf(generateDocuments(random, { segments, policies, kubernetes: policies, ...features })),
         identities: generateIdentities(random, 6),
         subjects: new Set(),
+        host: generateHostLabels(random),
+        learnt: [],
       };
       const compiler = createCompiler();
-      compiler.update({ policySet: world.policySet, identities: { set: world.identities } });
+      compiler.update({ policySet: world.policySet, identities: { set: world.identities }, host: world.host! });
       const followed: Followed = new Map();
       const cidrs = new Map<PeerId, string>();
       for (let round = 0; round < 12; round++) {
-        const next = changeWorld(random, world);
+        const next = generateChange(random, world);
         const earlier = tablesMet(compiler, world);
+        const peers = learntPeers(compiler, world);
         const update = compiler.update(next.change);
         const later = tablesMet(compiler, next.world);
         world = next.world;
         follow(followed, cidrs, update);
+        assertMoves(update, world, peers);
 
         assert.deepEqual(new Map(compiler.cidrs().map(({ peer, cidr }) => [peer, cidr])), cidrs);
         assert.deepEqual([...followed.keys()].sort(), [...world.subjects].sort());
@@ -173,15 +129,64 @@ test('updates lead where compiling from scratch leads, and say exactly what chan
           policySet: world.policySet,
           identities: { set: world.identities },
           subjects: { added: world.subjects },
+          host: world.host!,
         });
-        assert.deepEqual(describeTables(compiler, world), describeTables(fresh, world));
+        const { learnt } = fresh.learn(world.learnt!);
+        assert.deepEqual(describeTables(compiler, world), describeTables(fresh, { ...world, learnt }));
         assert.equal(compiler.sizes().portTables, fresh.sizes().portTables, 'tables that nobody uses are kept');
         assertAsDecided(random, compiler, world, 20);
+        world = { ...world, learnt: learnAndForget(random, compiler, world, followed, cidrs) };
       }
     }),
     { numRuns: 300 },
   );
 });
+
+/** The peers of what was learnt: where it is none of its own, that of the address. */
+function learntPeers(compiler: Compiler, { learnt }: CompiledWorld): Map<Learnt, PeerId> {
+  const prefixes = prefixPeers(compiler);
+  return new Map(
+    learnt!.map((one) => [one, one.peer ?? peerOf(prefixes, { kind: 'address', address: one.address })] as const),
+  );
+}
+
+function assertMoves({ learnt }: CompilerUpdate, world: CompiledWorld, before: ReadonlyMap<Learnt, PeerId>): void {
+  const moved = new Map(learnt.map((move) => [move.learnt, move.from]));
+  for (const one of world.learnt!) {
+    if (one.peer === null || one.peer === before.get(one)) assert.ok(!moved.has(one), 'a move to where it was');
+    else assert.equal(moved.get(one), before.get(one), 'where it came from');
+  }
+}
+
+/** Learning and forgetting change rows of learnt peers and nothing else. */
+function learnAndForget(
+  random: Random,
+  compiler: Compiler,
+  world: CompiledWorld,
+  followed: Followed,
+  cidrs: Map<PeerId, string>,
+): readonly Learnt[] {
+  const kept = [...world.learnt!];
+  const updates: CompilerUpdate[] = [];
+  if (random(2) === 0) {
+    const { learnt, update } = compiler.learn([{ address: generateAddress(random), names: generateNames(random) }]);
+    kept.push(...learnt);
+    updates.push(update);
+  }
+  if (kept.length > 0 && random(3) === 0) updates.push(compiler.forget(kept.splice(random(kept.length), 1)));
+  const before = learntPeers(compiler, { ...world, learnt: kept });
+  for (const update of updates) {
+    for (const change of update.subjects) {
+      assert.ok(change.kind === 'changed' && !change.flip, 'what is learnt is written in place');
+      for (const { peer } of [...change.egress.rows, ...change.ingress.rows])
+        assert.ok(peer >= cidrPeerFirst && !cidrs.has(peer), 'only rows of learnt peers');
+    }
+    assert.deepEqual(update.cidrs, { added: [], removed: [] });
+    follow(followed, cidrs, update);
+  }
+  assertMoves({ subjects: [], cidrs: { added: [], removed: [] }, learnt: [] }, { ...world, learnt: kept }, before);
+  return kept;
+}
 
 /** Where a known target meets other verdicts than before, the change must ask for a flip. */
 function assertFlips(

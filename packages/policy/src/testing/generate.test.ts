@@ -8,7 +8,8 @@ import { generateDocuments, seededRandom } from './generate.ts';
 test('generated documents are documents, and resolve', () => {
   fc.assert(
     fc.property(fc.integer(), (seed) => {
-      const documents = generateDocuments(seededRandom(seed), { segments: 6, policies: 8 });
+      const more = { kubernetes: 12, live: true, staged: true, hosts: true };
+      const documents = generateDocuments(seededRandom(seed), { segments: 6, policies: 8, ...more });
       for (const document of documents) {
         const parsed = parseDocument(document, {});
         assert.deepEqual(parsed.kind === 'refused' ? parsed.problems : [], []);

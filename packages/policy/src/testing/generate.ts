@@ -8,52 +8,29 @@ import type {
   TierDocument,
 } from '../documents/document.ts';
 import { apiVersion } from '../documents/schema.ts';
-import { factPrefix, type Flow, type IdentityId, identityFirst, type Labels, type Party } from '../model.ts';
-import { addressBits, type PrefixBits, prefixFromBits } from '../select/prefix.ts';
-import type { Selector } from '../select/selector.ts';
+import { type Flow, type IdentityId, identityFirst, type Labels, type Party } from '../model.ts';
+import { generateKubernetesDocuments } from './kubernetes.ts';
+import {
+  dnsPatterns,
+  generateAddress,
+  generateLabels,
+  generateNames,
+  generateNetwork,
+  generateSelector,
+  hostNames,
+  images,
+  portNames,
+  portPool,
+} from './pools.ts';
+import { chance, listOf, pick, type Random } from './random.ts';
+
+export { generateAddress, generateHostLabels, generateLabels, generateNames } from './pools.ts';
+export { pick, type Random, seededRandom } from './random.ts';
 
 /**
  * Random policy sets, identities and flows for tests, simulations and benchmarks, the same for the same seed. Everything is drawn
  * from a small world of labels, networks and ports, so that rules meet, overlap and contradict each other often.
  */
-
-/** A whole number from 0 to `below - 1`. */
-export type Random = (below: number) => number;
-
-/** mulberry32. */
-export function seededRandom(seed: number): Random {
-  let state = seed | 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below);
-  };
-}
-
-export function pick<T>(random: Random, from: readonly T[]): T {
-  if (from.length === 0) throw new Error('nothing to pick from');
-  return from[random(from.length)]!;
-}
-
-const chance = (random: Random, percent: number): boolean => random(100) < percent;
-const listOf = <T>(random: Random, lengthMax: number, make: () => T): T[] =>
-  Array.from({ length: 1 + random(lengthMax) }, make);
-
-const labelKeys = ['app', 'tier', 'env'] as const;
-const labelValues = ['a', 'b', 'c'] as const;
-const images = ['1', '2'].map((digit) => `sha256:${digit.repeat(64)}`);
-const hosts = ['h1', 'h2'] as const;
-
-export function generateLabels(random: Random): Labels {
-  const labels: Record<string, string> = {};
-  for (const key of labelKeys) if (chance(random, 70)) labels[key] = pick(random, labelValues);
-  if (chance(random, 70)) labels[`${factPrefix}image`] = pick(random, images);
-  if (chance(random, 70)) labels[`${factPrefix}host`] = pick(random, hosts);
-  if (chance(random, 80)) labels[`${factPrefix}class`] = pick(random, ['shared', 'sandbox', 'microvm']);
-  if (chance(random, 80)) labels[`${factPrefix}boundary`] = pick(random, ['hardware', 'emulated', 'none']);
-  return labels;
-}
 
 /** Identities with distinct numbers; their labels may coincide. */
 export function generateIdentities(random: Random, count: number): ReadonlyMap<IdentityId, Labels> {
@@ -62,60 +39,14 @@ export function generateIdentities(random: Random, count: number): ReadonlyMap<I
   );
 }
 
-function generateSelector(random: Random): Selector {
-  const matchLabels: Record<string, string> = {};
-  for (const key of labelKeys) if (chance(random, 30)) matchLabels[key] = pick(random, labelValues);
-  if (chance(random, 70)) return chance(random, 90) ? { matchLabels } : {};
-  const operator = pick(random, ['In', 'NotIn', 'Exists', 'DoesNotExist'] as const);
-  const values =
-    operator === 'In' || operator === 'NotIn' ? { values: listOf(random, 2, () => pick(random, labelValues)) } : {};
-  return { matchLabels, matchExpressions: [{ key: pick(random, labelKeys), operator, ...values }] };
-}
-
-const addressPool = [
-  '10.0.0.1',
-  '10.0.1.1',
-  '10.1.0.1',
-  '10.255.255.255',
-  '192.0.2.7',
-  '203.0.113.9',
-  '0.0.0.0',
-  'fd00::1',
-  'fd00::1:0:1',
-  'fe80::2',
-  '2001:db8::1',
-] as const;
-
-export function generateAddress(random: Random): string {
-  return pick(random, addressPool);
-}
-
-/** A network that the address is in. */
-function generateCidr(random: Random, bits: PrefixBits): string {
-  const lengths = bits.startsWith('4') ? [0, 7, 8, 15, 16, 24, 31, 32] : [0, 7, 8, 64, 95, 128];
-  return prefixFromBits(bits.slice(0, pick(random, lengths) + 1)).cidr;
-}
-
-function generateNetwork(random: Random): { cidr: string; except?: string[] } {
-  const address = addressBits(generateAddress(random))!;
-  const cidr = generateCidr(random, address);
-  if (chance(random, 60)) return { cidr };
-  const length = Number(cidr.split('/')[1]);
-  const except = listOf(random, 2, () => generateCidr(random, address)).filter(
-    (inner) => Number(inner.split('/')[1]) > length,
-  );
-  return except.length === 0 ? { cidr } : { cidr, except };
-}
-
-function generatePeer(random: Random, segments: readonly string[]): PeerDocument {
+function generatePeer(random: Random, segments: readonly string[], isDestination: boolean): PeerDocument {
+  if (isDestination && chance(random, 10)) return { dns: pick(random, dnsPatterns) };
   const kind = random(10);
   if (kind < 4 && segments.length > 0) return { segment: pick(random, segments) };
   if (kind < 6) return { selector: generateSelector(random) };
   if (kind < 8) return generateNetwork(random);
   return kind === 8 ? { host: true } : { any: true };
 }
-
-const portPool = [1, 22, 53, 80, 443, 8080, 65_534, 65_535] as const;
 
 function generatePort(random: Random): PortDocument {
   const protocol = pick(random, ['tcp', 'tcp', 'tcp', 'udp', 'udp', 'sctp', 'icmp', 'icmpv6', 'any'] as const);
@@ -125,23 +56,30 @@ function generatePort(random: Random): PortDocument {
     return { protocol, type: pick(random, [0, 3, 8, 255]), ...(chance(random, 50) ? { code: random(3) } : {}) };
   }
   if (chance(random, 20)) return { protocol };
+  if (chance(random, 20)) return { protocol, name: pick(random, portNames) };
   const [port, endPort] = [pick(random, portPool), pick(random, portPool)].sort((a, b) => a - b) as [number, number];
   return chance(random, 50) ? { protocol, port, endPort } : { protocol, port };
 }
 
-function generateRule(random: Random, name: string, segments: readonly string[]): RuleDocument {
+function generateRule(
+  random: Random,
+  name: string,
+  segments: readonly string[],
+  more: GeneratedFeatures,
+): RuleDocument {
   const action = pick(random, ['allow', 'allow', 'allow', 'deny', 'reject', 'ask', 'pass'] as const);
-  const peers = () => {
-    const list = listOf(random, 2, () => generatePeer(random, segments));
+  const peers = (isDestination: boolean) => {
+    const list = listOf(random, 2, () => generatePeer(random, segments, isDestination));
     return list.length === 1 ? list[0]! : list;
   };
   return {
     name,
     action,
-    ...(chance(random, 85) ? { from: peers() } : {}),
-    ...(chance(random, 85) ? { to: peers() } : {}),
+    ...(chance(random, 85) ? { from: peers(false) } : {}),
+    ...(chance(random, 85) ? { to: peers(true) } : {}),
     ...(chance(random, 70) ? { ports: listOf(random, 3, () => generatePort(random)) } : {}),
     ...(chance(random, 15) ? { applies: pick(random, ['egress', 'ingress'] as const) } : {}),
+    ...(more.live === true && chance(random, 20) ? { live: pick(random, ['keep', 'judge', 'reset'] as const) } : {}),
     ...(action === 'ask' && chance(random, 50) ? { when: pick(random, ['true', 'flow.ratePerMinute < 30.0']) } : {}),
   };
 }
@@ -151,18 +89,24 @@ export function generatePolicy(
   name: string,
   segments: readonly string[],
   tiers: readonly string[],
+  more: GeneratedFeatures = {},
 ): PolicyDocument {
-  const rules = Array.from({ length: random(5) }, (_, index) => generateRule(random, `r${index}`, segments));
-  return { apiVersion, kind: 'Policy', metadata: { name }, spec: { tier: pick(random, tiers), rules } };
+  const rules = Array.from({ length: random(5) }, (_, index) => generateRule(random, `r${index}`, segments, more));
+  const mode = more.staged === true && chance(random, 15) ? { mode: 'staged' as const } : {};
+  return { apiVersion, kind: 'Policy', metadata: { name }, spec: { tier: pick(random, tiers), ...mode, rules } };
 }
 
-export function generateSegment(random: Random, name: string): SegmentDocument {
+export function generateSegment(random: Random, name: string, more: GeneratedFeatures = {}): SegmentDocument {
   const posture = () => pick(random, ['allow', 'deny', 'reject'] as const);
   const networks = { networks: listOf(random, 2, () => generateNetwork(random)) };
   if (chance(random, 15)) return { apiVersion, kind: 'Segment', metadata: { name }, spec: networks };
   const demand = { class: pick(random, ['shared', 'sandbox', 'microvm'] as const), allowEmulated: chance(random, 50) };
-  const bind = chance(random, 50) ? { images: [pick(random, images)] } : { hosts: [pick(random, hosts)] };
+  const bind = chance(random, 50) ? { images: [pick(random, images)] } : { hosts: [pick(random, hostNames)] };
+  const members = chance(random, 30) ? ({ all: true } as const) : { names: [pick(random, hostNames)] };
   const spec = {
+    ...(more.hosts === true && chance(random, 40)
+      ? { hosts: members, ...(chance(random, 40) ? { lockOutGuard: false } : {}) }
+      : {}),
     selector: generateSelector(random),
     ...(chance(random, 20) ? networks : {}),
     ...(chance(random, 20) ? { bind } : {}),
@@ -173,9 +117,20 @@ export function generateSegment(random: Random, name: string): SegmentDocument {
   return { apiVersion, kind: 'Segment', metadata: { name }, spec };
 }
 
-export interface GeneratedSizes {
+/** What is left out unless it is asked for, since not every reader of the documents can show it. */
+export interface GeneratedFeatures {
+  /** What becomes of live connections. */
+  readonly live?: boolean;
+  readonly staged?: boolean;
+  /** Hosts in segments: they are judged themselves then. */
+  readonly hosts?: boolean;
+}
+
+export interface GeneratedSizes extends GeneratedFeatures {
   readonly segments: number;
   readonly policies: number;
+  /** Documents of Kubernetes, namespaces among them; at most so many, as names are few. */
+  readonly kubernetes?: number;
 }
 
 /** Documents that resolve against each other. Names are `s0…`, `p0…`; tiers are `generatedTiers`. */
@@ -186,22 +141,25 @@ export function generateDocuments(random: Random, sizes: GeneratedSizes): readon
     metadata: { name: 'listed' },
     spec: { position: pick(random, [50, 150, 310]), order: 'listed' },
   };
-  const segments = Array.from({ length: sizes.segments }, (_, index) => generateSegment(random, `s${index}`));
+  const segments = Array.from({ length: sizes.segments }, (_, index) => generateSegment(random, `s${index}`, sizes));
   const names = segments.map(({ metadata }) => metadata.name);
   const policies = Array.from({ length: sizes.policies }, (_, index) =>
-    generatePolicy(random, `p${index}`, names, generatedTiers),
+    generatePolicy(random, `p${index}`, names, generatedTiers, sizes),
   );
-  return [tier, ...segments, ...policies];
+  return [tier, ...segments, ...policies, ...generateKubernetesDocuments(random, sizes.kubernetes ?? 0)];
 }
 
-export const generatedTiers = ['platform', 'listed', 'application', 'baseline'] as const;
+export const generatedTiers = ['platform', 'security', 'listed', 'application', 'baseline'] as const;
 
 /** A party of the kinds that the datapath can see; workloads are among the identities. */
 export function generateParty(random: Random, identities: ReadonlyMap<IdentityId, Labels>): Party {
   const kind = random(20);
   if (kind === 0) return { kind: 'unknown' };
   if (kind < 3) return { kind: 'host' };
-  if (kind < 8 || identities.size === 0) return { kind: 'address', address: generateAddress(random) };
+  if (kind < 8 || identities.size === 0) {
+    const names = chance(random, 30) ? { names: generateNames(random) } : {};
+    return { kind: 'address', address: generateAddress(random), ...names };
+  }
   return { kind: 'workload', labels: pick(random, [...identities.values()]) };
 }
 
