@@ -53,6 +53,7 @@ export class Core {
   readonly reconciler: Reconciler;
   readonly learning: Learning;
   #interfaceAddresses: ReadonlySet<string> = new Set();
+  #isEnforcing: boolean;
   #arrivedNs: bigint;
   /** Of the mirror's networks, for `verdict`: the resolver asks for each of a workload's names. */
   #prefixes: PrefixTable | null = null;
@@ -64,6 +65,7 @@ export class Core {
     this.#options = options;
     this.#arrivedNs = kernel.nowNs();
     this.#switch = state.records('switch', (value) => value === true);
+    this.#isEnforcing = this.#switch.get('off') !== true;
     this.#knownLabels = new KnownLabels(state);
     this.store = new DesiredStore(state);
     this.rules = new RuleNumbers(state);
@@ -108,7 +110,7 @@ export class Core {
   }
 
   get isEnforcing(): boolean {
-    return this.#switch.get('off') !== true;
+    return this.#isEnforcing;
   }
 
   get receipt(): ReceiptMessage | null {
@@ -119,6 +121,7 @@ export class Core {
     if (on === this.isEnforcing) return;
     this.#options.log.warn({ on }, on ? 'enforcement is on again' : 'enforcement is off: everything passes');
     this.#switch.set('off', !on);
+    this.#isEnforcing = on;
     this.reconciler.reconcileNow();
   }
 

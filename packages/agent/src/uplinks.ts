@@ -22,8 +22,7 @@ export function uplinksAmong(
 
 /** Attaches where it is missing, and takes away where the interface is no uplink any more. */
 export function guardUplinks(kernel: Kernel, uplinks: readonly number[]): void {
-  const guarded = new Set<number>();
-  for (const { ifindex, hook } of kernel.links.attached()) if (hook === 'uplink') guarded.add(ifindex);
+  const guarded = new Set(kernel.links.attached('uplink').map(({ ifindex }) => ifindex));
   for (const ifindex of uplinks) if (!guarded.has(ifindex)) kernel.links.attach(ifindex, 'uplink');
   for (const ifindex of guarded) if (!uplinks.includes(ifindex)) kernel.links.detach(ifindex, 'uplink');
 }

@@ -307,8 +307,8 @@ export interface Links {
   /** Attaches the programs of a hook (tcx, clsact where tcx is missing). Idempotent. */
   attach(ifindex: number, hook: Hook): void;
   detach(ifindex: number, hook: Hook): void;
-  /** Read back from the kernel, not from memory. */
-  attached(): readonly { readonly ifindex: number; readonly hook: Hook }[];
+  /** Read back from the kernel, not from memory: of one hook, or of all. */
+  attached(hook?: Hook): readonly { readonly ifindex: number; readonly hook: Hook }[];
 }
 
 export interface InterfaceInfo {

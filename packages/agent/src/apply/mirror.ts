@@ -53,8 +53,7 @@ export class KernelMirror implements ActualKernel {
     const addresses = new Map(maps.addresses());
     const cidrs = new Map(maps.cidrs().map(({ cidr, peer }) => [cidr, peer]));
     const learnt = new Map(maps.learnt().map((entry) => [learntKey(entry), entry]));
-    const attached = new Set<number>();
-    for (const { ifindex, hook } of links.attached()) if (hook === 'workload') attached.add(ifindex);
+    const attached = new Set(links.attached('workload').map(({ ifindex }) => ifindex));
     const rulesets = new Map<number, MirroredRuleset>();
     const tableOf = new Map<PortRoot, KernelTable>();
     const roots = new Map<KernelTable, HeldRoot>();

@@ -33,6 +33,8 @@ export interface KernelStateOptions {
 
 export class KernelStateBuilder {
   readonly #options: KernelStateOptions;
+  /** What was made of each endpoint last. Records of endpoints never change: another state is another record. */
+  readonly #targets = new WeakMap<LocalEndpoint, EndpointTarget>();
 
   constructor(options: KernelStateOptions) {
     this.#options = options;
@@ -81,16 +83,27 @@ export class KernelStateBuilder {
     let state: EndpointState = isKnown ? 'governed' : 'held';
     if (endpoint.fenced) state = 'fenced';
     else if (endpoint.mode === 'observe' || !isEnforcing()) state = 'observed';
-    return {
+    const learns = this.#options.policy.usesNames;
+    const known = this.#targets.get(endpoint);
+    const isSame =
+      known?.content === (content ?? null) &&
+      known.state === state &&
+      known.identity === (isKnown ? identity : reservedIdentity.unknown) &&
+      known.statics.generation === generation &&
+      (known.statics.learns === true) === learns;
+    if (isSame) return known;
+    const made = {
       statics: {
         ...{ slot, ifindex, kind, generation, mac, gatewayMac, ipv4, ipv6, mtu, connectionsMax },
-        ...(this.#options.policy.usesNames ? { learns: true } : {}),
+        ...(learns ? { learns } : {}),
       },
       state,
       identity: isKnown ? identity! : reservedIdentity.unknown,
       firstEpoch: Math.floor(endpoint.createdMs) % 65_536,
       content: content ?? null,
     };
+    this.#targets.set(endpoint, made);
+    return made;
   }
 
   /** What endpoints learnt of addresses that nobody of ours has. */

@@ -2,7 +2,7 @@
  * Attachment through the clsact queueing discipline, for kernels without tcx: filters made by tc from pinned programs. A filter's
  * preference and handle are ours, so that replacing it is one step and others' filters stay.
  */
-import { KernelError } from '../port.ts';
+import { KernelError, type Hook } from '../port.ts';
 import { runToolSync, toolError } from './command.ts';
 import { directions, hooks, placesOf, programOf, type Direction, type Place } from './hooks.ts';
 import type { Attachments } from './tcx.ts';
@@ -92,7 +92,7 @@ export class ClsactFilters implements Attachments {
     }
   }
 
-  list(): readonly { readonly place: Place; readonly programId: number }[] {
+  list(hook?: Hook): readonly { readonly place: Place; readonly programId: number }[] {
     const indexes = new Map(this.#links().map((link) => [link.ifname, link.ifindex]));
     const disciplines = JSON.parse(tc('list queueing disciplines', ['-j', 'qdisc', 'show'])) as TcDiscipline[];
     const found: { place: Place; programId: number }[] = [];
@@ -102,7 +102,8 @@ export class ClsactFilters implements Attachments {
         for (const filter of JSON.parse(text === '' ? '[]' : text) as TcFilter[]) {
           const ifindex = indexes.get(dev);
           const place = ifindex === undefined ? undefined : placeOfFilter(filter, ifindex, direction);
-          if (place !== undefined) found.push({ place, programId: filter.options?.prog?.id ?? 0 });
+          if (place !== undefined && (hook ?? place.hook) === place.hook)
+            found.push({ place, programId: filter.options?.prog?.id ?? 0 });
         }
       }
     }

@@ -2,7 +2,7 @@
 import { KernelError, type Hook, type Links } from '../port.ts';
 import { tcxSupported } from './bpf.ts';
 import { ClsactFilters } from './clsact.ts';
-import { placesOf, programOf, type Place } from './hooks.ts';
+import { placeName, placesOf, programOf, type Place } from './hooks.ts';
 import type { Pins } from './pins.ts';
 import { TcxLinks, type Attachments } from './tcx.ts';
 
@@ -34,22 +34,13 @@ export class LinuxLinks implements Links {
   }
 
   /** Complete attachments only: a hook that lost one of its directions, or what stands behind them, is not attached. */
-  attached(): readonly { readonly ifindex: number; readonly hook: Hook }[] {
-    const places = this.#attachments.list().map((entry) => entry.place);
+  attached(hook?: Hook): readonly { readonly ifindex: number; readonly hook: Hook }[] {
+    const places = this.#attachments.list(hook).map((entry) => entry.place);
+    const names = new Set(places.map(placeName));
     return places
       .filter((place) => place.direction === 'ingress' && !place.behind)
-      .filter(({ hook, ifindex }) =>
-        placesOf(ifindex, hook).every((wanted) =>
-          places.some(
-            (place) =>
-              place.hook === hook &&
-              place.ifindex === ifindex &&
-              place.direction === wanted.direction &&
-              place.behind === wanted.behind,
-          ),
-        ),
-      )
-      .map(({ ifindex, hook }) => ({ ifindex, hook }));
+      .filter((place) => placesOf(place.ifindex, place.hook).every((wanted) => names.has(placeName(wanted))))
+      .map((place) => ({ ifindex: place.ifindex, hook: place.hook }));
   }
 
   /** Puts the current programs behind every attachment; each changes in one step. */

@@ -1,6 +1,6 @@
 /** Attachment through tcx links (Linux 6.6), pinned so that they outlive the process. */
 import { existsSync, readdirSync, unlinkSync } from 'node:fs';
-import { KernelError } from '../port.ts';
+import { KernelError, type Hook } from '../port.ts';
 import { createTcxLink, detachLink, getPinned, pin, programInfo, tcxLinkInfo, updateLink } from './bpf.ts';
 import { placeName, placeOf, tcxType, type Place } from './hooks.ts';
 import { close, failure } from './libc.ts';
@@ -10,8 +10,8 @@ export interface Attachments {
   /** Puts the program there, in place of whatever of ours was there before. */
   attach(place: Place, program: string, programFd: number): void;
   detach(place: Place): void;
-  /** Read from the kernel: places with the program that is there now. */
-  list(): readonly { readonly place: Place; readonly programId: number }[];
+  /** Read from the kernel: places with the program that is there now, of one hook or of all. */
+  list(hook?: Hook): readonly { readonly place: Place; readonly programId: number }[];
 }
 
 function withFd<T>(fd: number, use: (fd: number) => T): T {
@@ -57,10 +57,11 @@ export class TcxLinks implements Attachments {
     unlinkSync(path);
   }
 
-  list(): readonly { readonly place: Place; readonly programId: number }[] {
+  list(hook?: Hook): readonly { readonly place: Place; readonly programId: number }[] {
     if (!existsSync(this.#directory)) return [];
     return readdirSync(this.#directory).flatMap((name) => {
       const place = placeOf(name);
+      if (hook !== undefined && place?.hook !== hook) return [];
       const fd = place === null ? null : getPinned(`${this.#directory}/${name}`);
       if (place === null || fd === null) return [];
       const info = withFd(fd, tcxLinkInfo);

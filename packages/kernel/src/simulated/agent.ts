@@ -135,9 +135,9 @@ class Agent implements OpenAgent {
         hooks?.delete(hook);
         if (hooks?.size === 0) links.delete(ifindex);
       },
-      attached: () =>
+      attached: (only?: Hook) =>
         [...this.#loaded('list links').links].flatMap(([ifindex, hooks]) =>
-          [...hooks].map((hook) => ({ ifindex, hook })),
+          [...hooks].filter((hook) => (only ?? hook) === hook).map((hook) => ({ ifindex, hook })),
         ),
     };
   }

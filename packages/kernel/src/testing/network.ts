@@ -91,6 +91,8 @@ export function describeNetwork(factory: KernelFactory): void {
       kernel.links.attach(ifindex, 'workload');
       kernel.links.attach(ifindex, 'workload');
       assert.deepEqual(kernel.links.attached(), [{ ifindex, hook: 'workload' }]);
+      assert.deepEqual(kernel.links.attached('workload'), [{ ifindex, hook: 'workload' }]);
+      assert.deepEqual(kernel.links.attached('uplink'), []);
       kernel.links.detach(ifindex, 'workload');
       kernel.links.detach(ifindex, 'workload');
       assert.deepEqual(kernel.links.attached(), []);
