@@ -1,7 +1,16 @@
 /** Cases of NetworkPolicy behaviour as data: a world of pods and policies, and which pods reach which. */
+import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { gunzipSync } from 'node:zlib';
+import {
+  addressFacts,
+  type Document,
+  type Labels,
+  namedPortPrefix,
+  namespaceLabel,
+  parseDocument,
+} from '@bulkhead/policy';
 
 /** One row per source pod, one character per destination pod: `.` connected, `X` blocked. */
 type Matrix = readonly string[];
@@ -65,4 +74,28 @@ export function servedPorts(step: NetpolStep): readonly { readonly name: string;
     const protocol = key.slice(0, key.indexOf('/')).toLowerCase();
     return { name: `serve-${port}-${protocol}`, value: `${protocol}-${port}` };
   });
+}
+
+const networkPolicy = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy' };
+
+/** The namespaces and policies of a step. */
+export function documentsOf(step: NetpolStep): readonly Document[] {
+  const namespaces = Object.entries(step.namespaces).map(([name, labels]) => ({
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name, labels },
+  }));
+  // Some cases are written against an API that knows what its objects are.
+  const policies = (step.policies ?? []).map((policy) => ({ ...networkPolicy, ...policy }));
+  return [...namespaces, ...policies].map((value) => {
+    const parsed = parseDocument(value, {});
+    if (parsed.kind === 'refused') assert.fail(JSON.stringify(parsed.problems));
+    return parsed.document;
+  });
+}
+
+/** What is known of a pod, as far as the documents ask (`keys`). */
+export function podLabels(step: NetpolStep, pod: NetpolStep['pods'][number], keys: ReadonlySet<string>): Labels {
+  const ports = servedPorts(step).map(({ name, value }) => [namedPortPrefix + name, value] as const);
+  return { ...pod.labels, [namespaceLabel]: pod.ns, ...Object.fromEntries(ports), ...addressFacts(keys)([pod.ip]) };
 }

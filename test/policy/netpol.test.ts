@@ -5,7 +5,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import {
-  addressFacts,
   changePolicySet,
   createPolicySet,
   decide,
@@ -17,12 +16,16 @@ import {
   emptyPolicySet,
   type Flow,
   type Labels,
-  namedPortPrefix,
-  namespaceLabel,
-  parseDocument,
   type PolicySet,
 } from '@bulkhead/policy';
-import { type NetpolCase, type NetpolStep, readNetpolCases, servedPorts, servicesOf } from './netpol-cases.ts';
+import {
+  documentsOf,
+  type NetpolCase,
+  type NetpolStep,
+  podLabels,
+  readNetpolCases,
+  servicesOf,
+} from './netpol-cases.ts';
 import { type PairJudge, TableWorld } from './table-world.ts';
 
 const options = { checkCondition: () => null };
@@ -61,23 +64,6 @@ function runCase({ steps }: NetpolCase): void {
   counts.cases++;
 }
 
-const networkPolicy = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy' };
-
-function documentsOf(step: NetpolStep): readonly Document[] {
-  const namespaces = Object.entries(step.namespaces).map(([name, labels]) => ({
-    apiVersion: 'v1',
-    kind: 'Namespace',
-    metadata: { name, labels },
-  }));
-  // Some cases are written against an API that knows what its objects are.
-  const policies = (step.policies ?? []).map((policy) => ({ ...networkPolicy, ...policy }));
-  return [...namespaces, ...policies].map((value) => {
-    const parsed = parseDocument(value, {});
-    if (parsed.kind === 'refused') assert.fail(JSON.stringify(parsed.problems));
-    return parsed.document;
-  });
-}
-
 function changedTo(before: PolicySet, documents: readonly Document[]): PolicySet {
   const keys = new Set(documents.map(documentKey));
   const known = Object.values(before.documents).flatMap((ofKind): readonly Document[] => [...ofKind.values()]);
@@ -87,11 +73,6 @@ function changedTo(before: PolicySet, documents: readonly Document[]): PolicySet
   const result = changePolicySet(before, { set: documents, removed }, options);
   if (result.kind === 'refused') assert.fail(JSON.stringify(result.problems));
   return result.policySet;
-}
-
-function podLabels(step: NetpolStep, pod: NetpolStep['pods'][number], keys: ReadonlySet<string>): Labels {
-  const ports = servedPorts(step).map(({ name, value }) => [namedPortPrefix + name, value] as const);
-  return { ...pod.labels, [namespaceLabel]: pod.ns, ...Object.fromEntries(ports), ...addressFacts(keys)([pod.ip]) };
 }
 
 function decideJudge(set: PolicySet): PairJudge {
