@@ -104,6 +104,8 @@ export { diffPolicies } from './analyse/diff.ts';
 export { differenceText, universeText } from './analyse/difference-text.ts';
 export { checkInvariants } from './analyse/invariant-check.ts';
 export { argumentText, invariantText } from './analyse/invariant-text.ts';
+export { recommend } from './analyse/recommend.ts';
+export { recommendationText } from './analyse/recommendation-text.ts';
 export { createFlowTable } from './analyse/flow-table.ts';
 export { createSimulation, simulate } from './analyse/simulate.ts';
 export { simulationText } from './analyse/simulation-text.ts';

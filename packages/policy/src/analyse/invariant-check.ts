@@ -15,7 +15,16 @@ import {
 import { nameOf, namesOfHop } from './party-name.ts';
 import { PartyRelations } from './party-relations.ts';
 import { actionOf } from './pair-verdicts.ts';
-import { everyPort, isNoPort, onePort, type PortSet, portSetShared, portSetWithout, verdictIn } from './port-set.ts';
+import {
+  canonicalPortSet,
+  everyPort,
+  isNoPort,
+  onePort,
+  type PortSet,
+  portSetShared,
+  portSetWithout,
+  verdictIn,
+} from './port-set.ts';
 import { searchReach, type Step } from './reach.ts';
 import { partySetText, workloadsText } from './terms-text.ts';
 import { classesMax, type Universe } from './universe.ts';
@@ -48,7 +57,15 @@ class InvariantCheck {
   result(): InvariantResult {
     const { name, claim } = this.#invariant;
     const [from, to] = [this.#from, this.#to].map((end) => this.#relations.describer.describe(end));
-    return { name, invariant: claim, outcome: this.#outcome(), from: from!, to: to!, checked: this.#checked() };
+    return {
+      name,
+      invariant: claim,
+      outcome: this.#outcome(),
+      from: from!,
+      to: to!,
+      ports: this.#ports(),
+      checked: this.#checked(),
+    };
   }
 
   #outcome(): InvariantOutcome {
@@ -138,6 +155,13 @@ class InvariantCheck {
       egressReason: reasonText(sides[0].reason),
       ingressReason: reasonText(sides[1].reason),
     };
+  }
+
+  #ports(): PortSet {
+    const { ports } = this.#invariant;
+    if (ports === null) return everyPort;
+    const resolved = [...this.#to].flatMap((end) => this.#relations.portsAt(this.#invariant, end).spans);
+    return canonicalPortSet([...ports, ...resolved], null);
   }
 
   #checked(): string {

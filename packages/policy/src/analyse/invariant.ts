@@ -67,6 +67,8 @@ export interface InvariantResult {
   /** Whom the ends stand for in this universe. */
   readonly from: PartySet;
   readonly to: PartySet;
+  /** At whatever is at the end `to`: named ports are each destination's own. */
+  readonly ports: PortSet;
   /** What was looked at: the ends, and what an end stands for where nothing that exists satisfies it. */
   readonly checked: string;
 }
