@@ -1,12 +1,14 @@
 /** The tree of commands, and how a command line becomes an exit code. */
 import { Command, CommanderError } from 'commander';
 import packageFile from '../package.json' with { type: 'json' };
+import { registerAnalyse } from './commands/analyse.ts';
 import { registerAttach } from './commands/attach.ts';
 import { registerAudit } from './commands/audit.ts';
 import { registerCompletion } from './commands/completion.ts';
 import { createLookUp } from './completion/look-up.ts';
 import { registerContext } from './commands/context.ts';
 import { registerDescribe } from './commands/describe.ts';
+import { registerDiff } from './commands/diff.ts';
 import { registerDoctor } from './commands/doctor.ts';
 import { registerDocuments } from './commands/documents.ts';
 import { registerExplain } from './commands/explain.ts';
@@ -14,6 +16,7 @@ import { registerGet } from './commands/get.ts';
 import { registerMachine } from './commands/machine.ts';
 import { registerOperate } from './commands/operate.ts';
 import { addGlobalOptions } from './commands/options.ts';
+import { registerSchema } from './commands/schema.ts';
 import { registerStatus } from './commands/status.ts';
 import { registerTraffic } from './commands/traffic.ts';
 import { CommandFailure, describeError, exitCodes } from './exit.ts';
@@ -40,7 +43,10 @@ const registrations: readonly Registration[] = [
   registerGet,
   registerDescribe,
   registerDocuments,
+  registerDiff,
   registerExplain,
+  registerAnalyse,
+  registerSchema,
   registerTraffic,
   registerOperate,
   registerAttach,

@@ -13,13 +13,15 @@ import { Divergences } from './inventory/divergences.ts';
 import { Inventory } from './inventory/inventory.ts';
 import { Batches } from './link/batches.ts';
 import { DocumentHistory } from './policies/history.ts';
+import { InvariantWatch } from './policies/invariant-watch.ts';
+import { createInvariantChecker } from './policies/invariants.ts';
 import { Policies } from './policies/policies.ts';
 import { Committer } from './store/committer.ts';
 import { lockDirectory } from './store/lock.ts';
 import { openSqliteLedger } from './store/sqlite-ledger.ts';
 import { openSqliteStreams } from './store/sqlite-streams.ts';
 import type { Authority, CertificateLifetimes } from './hosts/authority.ts';
-import type { Streams } from './services.ts';
+import type { Streams, Unsubscribe } from './services.ts';
 
 export interface CoreOptions {
   readonly dataDirectory: string;
@@ -60,11 +62,19 @@ export async function openCore({ dataDirectory, nowMs, lifetimes, onFault }: Cor
   };
   const history = opened.use(await DocumentHistory.open(join(dataDirectory, 'documents.sqlite'), committer, onFault));
   const analysis = opened.use(new Analysis(history.path));
-  const policies = new Policies(committer, confirmedRevision);
+  const invariantChecker = createInvariantChecker(history, analysis);
+  const policies = new Policies(committer, confirmedRevision, invariantChecker);
   const inventory = new Inventory(committer, policies, confirmedRevision);
   const signer = openAuditSigner(join(dataDirectory, 'audit.key'));
   const audit = await AuditLog.open(committer, { streams, signer, writer: hostname(), nowMs });
   const authority = await openAuthority(dataDirectory, nowMs, lifetimes);
+  const divergences = await Divergences.open(streams);
+  opened.use(
+    new InvariantWatch({
+      ...{ committer, policies, divergences, audit, nowMs, after, onFault },
+      checker: invariantChecker,
+    }),
+  );
   const owned = opened.move();
   return {
     streams,
@@ -74,7 +84,7 @@ export async function openCore({ dataDirectory, nowMs, lifetimes, onFault }: Cor
     history,
     analysis,
     inventory,
-    divergences: await Divergences.open(streams),
+    divergences,
     batches: new Batches(streams),
     authority,
     enrolment: new Enrolment(committer, authority, nowMs),
@@ -83,4 +93,10 @@ export async function openCore({ dataDirectory, nowMs, lifetimes, onFault }: Cor
     // In reverse order of opening: the ledger before the streams, so that the audit's last lines are written.
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+function after(milliseconds: number, call: () => void): Unsubscribe {
+  const timer = setTimeout(call, milliseconds);
+  timer.unref();
+  return () => clearTimeout(timer);
 }

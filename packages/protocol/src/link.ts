@@ -142,6 +142,8 @@ export const divergenceRecord = z.strictObject({
     'boundary',
     'spoofing',
     'dropped-path',
+    /** Of the manager itself: workloads that came since break an invariant. */
+    'invariant',
   ]),
   workload: z.string().max(253).nullable(),
   believed: z.string().max(2048),

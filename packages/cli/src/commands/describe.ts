@@ -2,11 +2,10 @@ import { Argument, type Command } from 'commander';
 import type { ApiClient } from '@bulkhead/protocol';
 import { connect, type Connection } from '../client/connection.ts';
 import { valueOf } from '../client/failure.ts';
-import { CommandFailure } from '../exit.ts';
 import { printValue, yamlText } from '../output/format.ts';
 import { renderDescription, renderTable, type DescribeItem } from '../output/table.ts';
 import { clock } from '../output/units.ts';
-import { documentKind } from '../resources/resources.ts';
+import { documentKind, documentNames, storedName } from '../resources/document-kinds.ts';
 import { examples, type Registration, type Shell } from '../shell.ts';
 import { describeFlow, flowColumns } from '../views/flow-view.ts';
 import { describeHost, describeWorkload } from '../views/inventory-view.ts';
@@ -17,7 +16,8 @@ import { outputFormatOf } from './options.ts';
 /** Recent flows that a workload's description shows. */
 const flowsShown = 10;
 
-const kinds = ['workload', 'host', 'segment', 'policy', 'tier', 'question', 'flow'] as const;
+const things = ['workload', 'host', 'question', 'flow'] as const;
+const kinds: readonly string[] = [...things, ...documentNames.map(({ names }) => names[1]!)];
 
 export const registerDescribe: Registration = (program, shell) => {
   const command = program
@@ -25,7 +25,8 @@ export const registerDescribe: Registration = (program, shell) => {
     .description('Everything about one thing: what it is, what it did, and why')
     .addArgument(new Argument('<kind>', kinds.join(', ')).choices(kinds))
     .argument('<name>', 'its name or id')
-    .action(async (kind: (typeof kinds)[number], name: string, _options: unknown, self: Command) => {
+    .option('-n, --namespace <namespace>', 'of a document of Kubernetes (default)')
+    .action(async (kind: string, name: string, options: { readonly namespace?: string }, self: Command) => {
       const connection = await connect(self, shell);
       switch (kind) {
         case 'workload':
@@ -38,12 +39,11 @@ export const registerDescribe: Registration = (program, shell) => {
         }
         case 'flow':
           return describeFlowById(connection, shell, self, name);
-        case 'segment':
-        case 'policy':
-        case 'tier':
-          return describeDocument(connection, shell, self, { kind: documentKind(kind)!, name });
-        default:
-          return kind satisfies never;
+        default: {
+          const stored = documentKind(kind)!;
+          const full = storedName(stored, name, options.namespace);
+          return describeDocument(connection, shell, self, { kind: stored, name: full, revision: undefined });
+        }
       }
     });
   examples(command, [
@@ -119,25 +119,17 @@ export async function describeDocument(
   { api }: Connection,
   shell: Shell,
   command: Command,
-  { kind, name }: { readonly kind: string; readonly name: string },
+  { kind, name, revision }: { readonly kind: string; readonly name: string; readonly revision: number | undefined },
 ): Promise<void> {
-  const stored = valueOf(await api.getDocument({ params: { kind, name } }));
+  const query = revision === undefined ? {} : { revision };
+  const stored = valueOf(await api.getDocument({ params: { kind, name }, query }));
   printValue(shell.terminal, outputFormatOf(command), stored.document, () => [
     shell.terminal.paint('dim', `# revision ${stored.revision}, ${clock(stored.atMs, shell.nowMs())}, ${stored.by}`),
     ...yamlText(stored.document).split('\n'),
   ]);
 }
 
-async function describeFlowById({ api }: Connection, shell: Shell, command: Command, id: string): Promise<void> {
-  let cursor: string | null = null;
-  // The API finds flows by what they are; an id is looked for among the newest.
-  for (let page = 0; page < 10; page += 1) {
-    const found: { readonly items: readonly Parameters<typeof describeFlow>[0][]; readonly cursor: string | null } =
-      valueOf(await api.listFlows({ query: { limit: 1000, ...(cursor === null ? {} : { cursor }) } }));
-    const flow = found.items.find((each) => each.id === id);
-    if (flow !== undefined) return show(shell, command, flow, describeFlow(flow, shell.nowMs()));
-    cursor = found.cursor;
-    if (cursor === null) break;
-  }
-  throw new CommandFailure('notFound', `flow ${id} is not among the newest`, { remedy: 'bulkhead flows -o wide' });
+export async function describeFlowById({ api }: Connection, shell: Shell, command: Command, id: string): Promise<void> {
+  const flow = valueOf(await api.getFlow({ params: { id } }));
+  show(shell, command, flow, describeFlow(flow, shell.nowMs()));
 }

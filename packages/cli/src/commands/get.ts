@@ -4,10 +4,11 @@ import { valueOf } from '../client/failure.ts';
 import { CommandFailure } from '../exit.ts';
 import { printListing, printValue, stableJson } from '../output/format.ts';
 import { plural } from '../output/units.ts';
-import { documentKind, findResource, resourceNames, type Narrowing, type Resource } from '../resources/resources.ts';
+import { documentKind, storedName } from '../resources/document-kinds.ts';
+import { findResource, resourceNames, type Narrowing, type Resource } from '../resources/resources.ts';
 import { examples, type Registration, type Shell } from '../shell.ts';
-import { describeDocument, describeHostByName, describeWorkloadByName } from './describe.ts';
-import { countOption, outputFormatOf } from './options.ts';
+import { describeDocument, describeFlowById, describeHostByName, describeWorkloadByName } from './describe.ts';
+import { countOption, outputFormatOf, revisionOption } from './options.ts';
 import { repeat } from './watch.ts';
 
 interface GetOptions extends Narrowing {
@@ -35,12 +36,15 @@ export const registerGet: Registration = (program, shell) => {
         'ungoverned',
       ]),
     )
+    .option('--revision <revision>', 'documents as they were in that revision', revisionOption('--revision'))
+    .option('-n, --namespace <namespace>', 'documents of Kubernetes in this namespace')
+    .option('--staged', 'only flows of which staged policies would have made something else')
     .option('--limit <rows>', 'at most so many rows', countOption('--limit', limitMax), limitDefault)
     .option('-w, --watch', 'show again whenever it changes, until Ctrl-C')
     .action(async (kind: string, name: string | undefined, options: GetOptions, self: Command) => {
       const resource = findResource(kind);
       const connection = await connect(self, shell);
-      if (name !== undefined) await showOne(connection, shell, self, { resource, kind, name });
+      if (name !== undefined) await showOne(connection, shell, self, { resource, kind, name, options });
       else await showList(connection, shell, self, { resource, options });
     });
   examples(command, [
@@ -50,12 +54,17 @@ export const registerGet: Registration = (program, shell) => {
     ['bulkhead get policies -o yaml', 'as documents'],
     ['bulkhead get hosts --watch', 'hosts with the revision they enforce, live'],
     ['bulkhead get policy orders', 'one document'],
+    ['bulkhead get documents --revision 41', 'what was in force in revision 41'],
+    ['bulkhead get netpol -n shop', 'Kubernetes NetworkPolicies of a namespace'],
+    ['bulkhead get flows --staged', 'flows of which staged policies would have made something else'],
   ]);
 };
 
 function narrowingOf(resource: Resource, options: GetOptions): Narrowing {
-  const { segment, host, label, search, governance } = options;
-  const given = Object.entries({ segment, host, label, search, governance }).filter(([, value]) => value !== undefined);
+  const { segment, host, label, search, governance, revision, namespace, staged } = options;
+  const given = Object.entries({ segment, host, label, search, governance, revision, namespace, staged }).filter(
+    ([, value]) => value !== undefined,
+  );
   for (const [name] of given) {
     if (!resource.narrows.some((each) => each === name)) {
       const known = resource.narrows.map((each) => `--${each}`).join(', ') || 'nothing';
@@ -92,13 +101,28 @@ async function showOne(
   connection: Connection,
   shell: Shell,
   command: Command,
-  { resource, kind, name }: { readonly resource: Resource; readonly kind: string; readonly name: string },
+  {
+    resource,
+    kind,
+    name,
+    options,
+  }: {
+    readonly resource: Resource;
+    readonly kind: string;
+    readonly name: string;
+    readonly options: GetOptions;
+  },
 ): Promise<void> {
   const plural = resource.names[0];
   if (plural === 'workloads') return describeWorkloadByName(connection, shell, command, name);
   if (plural === 'hosts') return describeHostByName(connection, shell, command, name);
   const documentOf = documentKind(kind);
-  if (documentOf !== null) return describeDocument(connection, shell, command, { kind: documentOf, name });
+  if (documentOf !== null) {
+    const { namespace, revision } = options;
+    const stored = { kind: documentOf, name: storedName(documentOf, name, namespace), revision };
+    return describeDocument(connection, shell, command, stored);
+  }
+  if (plural === 'flows') return describeFlowById(connection, shell, command, name);
   if (plural === 'questions') {
     const question = valueOf(await connection.api.getQuestion({ params: { id: name } }));
     return printValue(shell.terminal, outputFormatOf(command), question, () => [stableJson(question)]);

@@ -47,6 +47,13 @@ export function durationOption(flag: string): (text: string) => number {
   };
 }
 
+export function revisionOption(flag: string): (text: string) => number {
+  return (text) => {
+    if (!/^[0-9]{1,15}$/.test(text)) throw new CommandFailure('usage', `${flag} ${text}: a revision is a whole number`);
+    return Number(text);
+  };
+}
+
 export function countOption(flag: string, max: number): (text: string) => number {
   return (text) => {
     const value = Number(text);

@@ -7,7 +7,7 @@ import { CommandFailure } from '../exit.ts';
 import { printListing, printValue } from '../output/format.ts';
 import { renderDescription } from '../output/table.ts';
 import { examples, type Registration, type Shell } from '../shell.ts';
-import { flowColumns } from '../views/flow-view.ts';
+import { flowColumns, stagedColumns } from '../views/flow-view.ts';
 import { describeQuestion, questionColumns } from '../views/question-view.ts';
 import { divergenceColumns } from '../views/record-view.ts';
 import { follow } from './follow.ts';
@@ -29,6 +29,7 @@ interface FlowOptions {
   readonly port?: number;
   readonly reason?: string;
   readonly dropped?: string;
+  readonly staged?: boolean;
   readonly since?: number;
   readonly sort?: 'newest' | 'oldest' | 'bytes';
   readonly limit: number;
@@ -57,12 +58,13 @@ function registerFlows(program: Command, shell: Shell): void {
     .option('--port <port>', 'destination port', countOption('--port', 65_535))
     .option('--reason <text>', 'part of the rule, posture or built-in that decided')
     .option('--dropped <counter>', 'dropped for something other than policy, e.g. spoofed')
+    .option('--staged', 'of which staged policies would have made something else, and what')
     .option('--since <duration>', 'not older than', durationOption('--since'))
     .addOption(new Option('--sort <order>', 'order').choices(['newest', 'oldest', 'bytes']))
     .option('--limit <rows>', 'at most so many', countOption('--limit', limitMax), limitDefault)
     .action(async (options: FlowOptions, self: Command) => {
       const filter = flowFilterOf(options, shell.nowMs());
-      const columns = flowColumns(shell.nowMs());
+      const columns = options.staged === true ? stagedColumns(shell.nowMs()) : flowColumns(shell.nowMs());
       const list = async (api: ApiClient): Promise<readonly StoredFlow[]> => {
         const query = { ...filter, sort: options.sort ?? 'newest' };
         return (await collect(options.limit, (page) => api.listFlows({ query: { ...query, ...page } }))).items;
@@ -82,6 +84,7 @@ function registerFlows(program: Command, shell: Shell): void {
     ['bulkhead flows --verdict deny --since 10m', 'what was refused lately, and why'],
     ['bulkhead flows --to orders-db --port 5432 -o wide', 'who wants what from the database'],
     ['bulkhead flows --dropped spoofed', 'forged packets'],
+    ['bulkhead flows --staged --since 1d', 'what staged policies would have changed, before they are enforced'],
   ]);
 }
 
@@ -100,6 +103,7 @@ function flowFilterOf(options: FlowOptions, nowMs: number): FlowFilter {
     port: options.port,
     reason: options.reason,
     dropReason: options.dropped,
+    staged: options.staged,
     sinceMs: options.since === undefined ? undefined : nowMs - options.since,
   });
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined)) as FlowFilter;

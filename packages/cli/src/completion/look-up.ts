@@ -16,8 +16,8 @@ export function createLookUp(program: Command, shell: Shell): LookUp {
     try {
       const { api } = await connect(program, { ...shell, signal });
       const { rows, name } = await findResource(kind).list(api, {}, namesMax, shell.nowMs());
-      // Of a document only its name follows its kind.
-      return rows.map((row) => name(row).split('/').at(-1)!);
+      // Of a document only its name follows its kind, with its namespace where it has one.
+      return rows.map((row) => name(row).slice(name(row).indexOf('/') + 1));
     } catch {
       // No manager, no token, too slow: completion goes on without names.
       return [];

@@ -4,8 +4,9 @@ import { collect, type Collected } from '../client/pages.ts';
 import { nearestName } from '@bulkhead/policy';
 import { CommandFailure } from '../exit.ts';
 import type { Column } from '../output/table.ts';
+import { documentNames } from './document-kinds.ts';
 import { documentColumns } from '../views/document-view.ts';
-import { flowColumns } from '../views/flow-view.ts';
+import { flowColumns, stagedColumns } from '../views/flow-view.ts';
 import { hostColumns, identityColumns, workloadColumns } from '../views/inventory-view.ts';
 import { questionColumns } from '../views/question-view.ts';
 import {
@@ -22,6 +23,9 @@ export interface Narrowing {
   readonly host?: string;
   readonly label?: string;
   readonly search?: string;
+  readonly revision?: number;
+  readonly staged?: boolean;
+  readonly namespace?: string;
   readonly governance?: 'governed' | 'observed' | 'ungoverned';
 }
 
@@ -51,21 +55,28 @@ function bind<Row>(found: Collected<Row>, columns: readonly Column<Row>[], name:
   };
 }
 
-function documents(names: Resource['names'], kind?: string): Resource {
+function documents(
+  names: Resource['names'],
+  only: { readonly kind: string; readonly namespaced: boolean } | null,
+): Resource {
   return {
     names,
-    narrows: ['search'],
+    narrows: only?.namespaced === true ? ['search', 'revision', 'namespace'] : ['search', 'revision'],
     empty: `no ${names[0]}: apply some with  bulkhead apply -f FILE`,
-    list: async (api, { search }, limit, nowMs) =>
-      bind(
-        await collect(limit, (page) =>
-          api.listDocuments({
-            query: { ...page, ...(kind === undefined ? {} : { kind }), ...(search === undefined ? {} : { search }) },
-          }),
-        ),
+    list: async (api, { search, revision, namespace }, limit, nowMs) => {
+      // A namespace is the first part of a key: `KIND/NAMESPACE/NAME`.
+      const part = namespace === undefined ? search : `/${namespace}/${search ?? ''}`;
+      const query = {
+        ...(only === null ? {} : { kind: only.kind }),
+        ...(part === undefined ? {} : { search: part }),
+        ...(revision === undefined ? {} : { revision }),
+      };
+      return bind(
+        await collect(limit, (page) => api.listDocuments({ query: { ...page, ...query } })),
         documentColumns(nowMs),
         (row) => `${row.kind}/${row.name}`,
-      ),
+      );
+    },
   };
 }
 
@@ -94,10 +105,8 @@ export const resources: readonly Resource[] = [
         (row) => row.host,
       ),
   },
-  documents(['segments', 'segment', 'seg'], 'Segment'),
-  documents(['policies', 'policy', 'pol'], 'Policy'),
-  documents(['tiers', 'tier'], 'Tier'),
-  documents(['documents', 'document', 'docs']),
+  ...documentNames.map(({ kind, names, namespaced }) => documents(names, { kind, namespaced: namespaced === true })),
+  documents(['documents', 'document', 'docs'], null),
   {
     names: ['identities', 'identity'],
     narrows: ['segment'],
@@ -113,16 +122,12 @@ export const resources: readonly Resource[] = [
   },
   {
     names: ['flows', 'flow'],
-    narrows: ['segment', 'host'],
+    narrows: ['segment', 'host', 'staged'],
     empty: 'no flows yet',
-    list: async (api, { segment, host }, limit, nowMs) =>
+    list: async (api, narrowing, limit, nowMs) =>
       bind(
-        await collect(limit, (page) =>
-          api.listFlows({
-            query: { ...page, ...(segment === undefined ? {} : { segment }), ...(host === undefined ? {} : { host }) },
-          }),
-        ),
-        flowColumns(nowMs),
+        await collect(limit, (page) => api.listFlows({ query: { ...page, ...narrowing } })),
+        narrowing.staged === true ? stagedColumns(nowMs) : flowColumns(nowMs),
         (row) => row.id,
       ),
   },
@@ -204,10 +209,4 @@ export function findResource(name: string): Resource {
   throw new CommandFailure('usage', `there is nothing called ${JSON.stringify(name)}`, {
     remedy: `${meant === null ? '' : `Did you mean ${meant}? `}Known: ${resourceNames.join(', ')}.`,
   });
-}
-
-/** Kinds of documents as people spell them on the command line. */
-export function documentKind(name: string): string | null {
-  const kinds: Readonly<Record<string, string>> = { segments: 'Segment', policies: 'Policy', tiers: 'Tier' };
-  return kinds[findResource(name).names[0]] ?? null;
 }

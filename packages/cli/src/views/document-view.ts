@@ -3,7 +3,7 @@ import type { RouteOutput } from '@bulkhead/protocol';
 import type { Paint, Tone } from '../output/paint.ts';
 import type { Column } from '../output/table.ts';
 import { yamlText } from '../output/format.ts';
-import { age } from '../output/units.ts';
+import { age, labelsText } from '../output/units.ts';
 
 export type DocumentRow = RouteOutput<'listDocuments'>['items'][number];
 export type DocumentDifference = RouteOutput<'diffDocuments'>['changes'][number];
@@ -35,7 +35,8 @@ function summary(row: DocumentRow): string {
         counts.set(action, (counts.get(action) ?? 0) + 1);
       }
       const actions = [...counts].map(([action, count]) => `${count} ${action}`).join(', ');
-      return `${String(spec['tier'] ?? 'application')}: ${actions || 'no rules'}`;
+      const mode = spec['mode'] === 'staged' ? 'staged, ' : '';
+      return `${mode}${String(spec['tier'] ?? 'application')}: ${actions || 'no rules'}`;
     }
     case 'Segment': {
       const labels = Object.entries(record(record(spec['selector'])['matchLabels']));
@@ -46,9 +47,25 @@ function summary(row: DocumentRow): string {
     }
     case 'Tier':
       return `position ${String(spec['position'])}`;
+    case 'Namespace':
+      return labelsText(record(record(row.document['metadata'])['labels']) as Readonly<Record<string, string>>);
+    case 'Invariant':
+      return Object.keys(spec).join(', ');
     default:
-      return '';
+      return kubernetesSummary(row.document, spec);
   }
+}
+
+/** Direction by direction how many rules, and whether they are enforced. */
+function kubernetesSummary(document: DocumentRow['document'], spec: Readonly<Record<string, unknown>>): string {
+  const annotations = record(record(document['metadata'])['annotations']);
+  const mode = annotations['bulkhead.dev/mode'] === 'staged' ? 'staged, ' : '';
+  const tier = spec['tier'] === undefined ? '' : `${String(spec['tier'])}, `;
+  const rules = (['ingress', 'egress'] as const).flatMap((direction) => {
+    const list = spec[direction];
+    return Array.isArray(list) ? [`${list.length} ${direction}`] : [];
+  });
+  return `${mode}${tier}${rules.join(', ') || 'no rules'}`;
 }
 
 const changeTones: Readonly<Record<DocumentChange['change'], Tone>> = {

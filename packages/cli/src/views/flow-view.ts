@@ -45,6 +45,20 @@ export function flowColumns(nowMs: number): readonly Column<StoredFlow>[] {
   ];
 }
 
+/** What staged policies would have made of flows. */
+export function stagedColumns(nowMs: number): readonly Column<StoredFlow>[] {
+  const staged = ({ staged: value }: StoredFlow): string => value?.verdict ?? 'the same';
+  return [
+    ...flowColumns(nowMs).filter(({ title }) => title !== 'WHY' && title !== 'STATE'),
+    { title: 'STAGED', value: staged, tone: (flow) => verdictTone(staged(flow)) },
+    { title: 'STAGED WHY', value: stagedText, shrinkTo: 16 },
+  ];
+}
+
+function stagedText({ staged }: StoredFlow): string {
+  return staged === null ? '' : whyText({ ...staged, verdict: 'allow', dropReason: null, question: null });
+}
+
 export function describeFlow(flow: StoredFlow, nowMs: number): readonly DescribeItem[] {
   const party = (name: string, value: StoredParty): readonly DescribeItem[] => [
     { kind: 'field', name, value: `${partyText(value)}  ${value.address}:${value.port}` },
@@ -61,6 +75,9 @@ export function describeFlow(flow: StoredFlow, nowMs: number): readonly Describe
     { kind: 'field', name: "Receiver's side", value: flow.ingressReason },
     ...(flow.dropReason === null ? [] : [{ kind: 'field' as const, name: 'Dropped for', value: flow.dropReason }]),
     ...(flow.question === null ? [] : [{ kind: 'field' as const, name: 'Question', value: flow.question }]),
+    ...(flow.staged === null
+      ? []
+      : [{ kind: 'field' as const, name: 'Staged', value: `${flow.staged.verdict}  ${stagedText(flow)}` }]),
     { kind: 'field', name: 'Revision', value: String(flow.revision) },
     { kind: 'field', name: 'First seen', value: clock(flow.firstMs, nowMs) },
     { kind: 'field', name: 'Last seen', value: clock(flow.lastMs, nowMs) },

@@ -3,6 +3,7 @@ import type {
   Document,
   Explanation,
   Flow,
+  InvariantReport,
   PolicyDifference,
   RecordedFlows,
   SimulationResult,
@@ -21,13 +22,15 @@ export type AnalysisRequest =
   | { readonly kind: 'explain'; readonly revision: number; readonly flow: Flow }
   | { readonly kind: 'explain-flow'; readonly revisions: readonly number[]; readonly flow: StoredFlow }
   | { readonly kind: 'diff'; readonly before: Basis; readonly after: Basis; readonly universe: Universe }
-  | { readonly kind: 'simulate'; readonly proposed: Basis; readonly flows: RecordedFlows };
+  | { readonly kind: 'simulate'; readonly proposed: Basis; readonly flows: RecordedFlows }
+  | { readonly kind: 'prove'; readonly basis: Basis; readonly universe: Universe };
 
 export interface AnalysisAnswers {
   readonly explain: { readonly explanation: Explanation; readonly text: string };
   readonly 'explain-flow': FlowExplanation;
   readonly diff: PolicyDifference;
   readonly simulate: SimulationResult;
+  readonly prove: InvariantReport;
 }
 
 export interface WorkerOptions {

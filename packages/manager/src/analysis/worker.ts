@@ -1,6 +1,13 @@
 /** A thread that analyses: one request after the other, by the documents of whatever revision it names. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { changePolicySet, createSimulation, diffPolicies, explain, explanationText } from '@bulkhead/policy';
+import {
+  changePolicySet,
+  checkInvariants,
+  createSimulation,
+  diffPolicies,
+  explain,
+  explanationText,
+} from '@bulkhead/policy';
 import { explainFlow } from './explain-flow.ts';
 import { PolicySets } from './policy-sets.ts';
 import type { PolicySet } from '@bulkhead/policy';
@@ -36,6 +43,8 @@ function answer(request: AnalysisRequest): AnalysisAnswers[keyof AnalysisAnswers
       simulation.add(request.flows);
       return simulation.result();
     }
+    case 'prove':
+      return checkInvariants(setOf(request.basis), request.universe);
   }
 }
 

@@ -38,6 +38,7 @@ const samples: Record<RouteName, Input> = {
   getSchema: { query: { kind: 'Segment' } },
   diffMeaning: { body: { documents: [{ value: inScopePolicy }] } },
   simulate: { body: { documents: [{ value: inScopePolicy }], sinceMs: 0 } },
+  prove: { body: {} },
   listWorkloads: {},
   getWorkload: { params: { workload: 'h1/docker/web' } },
   adoptWorkload: { params: { workload: 'h1/docker/web' }, body: { mode: 'release' } },

@@ -7,12 +7,12 @@ import { refusal } from './policy-handlers.ts';
 import { historyFailure } from './revision-failure.ts';
 import type { FlowFilter } from '@bulkhead/protocol';
 import type { Basis } from '../analysis/messages.ts';
-import type { ApplyRequest } from '../policies/policies.ts';
+import type { ApplyRequest } from '../policies/apply-request.ts';
 import type { GroupedFlows } from '../services.ts';
 import type { Failure, HandlerRequest, Handlers } from './handler.ts';
 import type { ApiServices } from './services.ts';
 
-export const analysisHandlers: Handlers<'diffMeaning' | 'simulate' | 'getSchema'> = {
+export const analysisHandlers: Handlers<'diffMeaning' | 'simulate' | 'prove' | 'getSchema'> = {
   async diffMeaning(services, request) {
     const { before: from, after: to } = request.body;
     const proposed = await basisOf(services, request, to);
@@ -40,6 +40,17 @@ export const analysisHandlers: Handlers<'diffMeaning' | 'simulate' | 'getSchema'
     const result = await services.analysis.ask('people', asked, buffersOf(flows));
     return ok({ revision: proposed.basis.revision, ...result, dropped });
   },
+  async prove(services, request) {
+    const { name, revision } = request.body;
+    const proposed = await basisOf(services, request, revision);
+    if (proposed.kind === 'error') return proposed;
+    const universe = universeOf(services.committer.state, services.policies.labelKeys(), [...proposed.basis.set]);
+    const report = await services.analysis.ask('people', { kind: 'prove', basis: proposed.basis, universe });
+    const results = report.results.filter((result) => name === undefined || result.name === name);
+    if (name !== undefined && results.length === 0)
+      return notFound(`invariant ${name}`, 'List the documents of the kind Invariant.');
+    return ok({ revision: proposed.basis.revision, results, universe: report.universe });
+  },
   getSchema(_services, { query }) {
     const { kind } = query;
     const schema = documentJsonSchema(kind);
@@ -65,7 +76,7 @@ async function revisionBasis({ history }: ApiServices, revision: number, where: 
 /** The documents in force with those of the request, checked as an apply would; or those of a revision. */
 async function basisOf(
   services: ApiServices,
-  { actor, body }: HandlerRequest<'diffMeaning' | 'simulate'>,
+  { actor, body }: HandlerRequest<'diffMeaning' | 'simulate' | 'prove'>,
   revision?: number,
 ): Promise<BasisResult> {
   const { documents, removed } = body;

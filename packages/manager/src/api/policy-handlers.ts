@@ -4,7 +4,7 @@ import { documentOf } from '../policies/set-documents.ts';
 import { documentKeyOf, documentKeyText } from '../store/commands.ts';
 import { byKey, failure, notFound, ok, pageByKey } from './handler.ts';
 import type { Problem } from '@bulkhead/policy';
-import type { ApplyRequest, ApplyResult } from '../policies/policies.ts';
+import type { ApplyRequest, ApplyResult } from '../policies/apply-request.ts';
 import { outsideFailure } from './revision-failure.ts';
 import type { Actor } from '../services.ts';
 import type { Failure, HandlerRequest, Handlers } from './handler.ts';

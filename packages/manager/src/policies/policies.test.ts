@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { openCore } from '../core.ts';
 import { approverRoles } from './approvers.ts';
-import { documentBytesMax } from './policies.ts';
+import { documentBytesMax } from './apply-request.ts';
 import { defaultLifetimes } from '../hosts/authority.ts';
 import { makeAgentKeys } from '../testing/agent-client.ts';
 import { workloadReport } from '../testing/link-fixture.ts';

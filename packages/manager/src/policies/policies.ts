@@ -3,10 +3,8 @@
  * always that of the newest revision.
  */
 import {
-  addressFacts,
   changePolicySet,
   conditionFault,
-  documentName,
   emptyPolicySet,
   labelKeyFault,
   labelValueFault,
@@ -15,86 +13,37 @@ import {
   segmentsOf,
   segmentsOfParty,
 } from '@bulkhead/policy';
-import { planIdentities, relevantLabels } from '../inventory/identities.ts';
+import { relevantLabels } from '../inventory/identities.ts';
 import { labelsText } from '../inventory/inventory-state.ts';
-import { changedKeyCounts } from './label-keys.ts';
+import { BusyError } from '../store/committer.ts';
+import { parseAll } from './apply-request.ts';
 import { approverProblems } from './approvers.ts';
+import { changedKeyCounts } from './label-keys.ts';
+import { appliedOf, changesOf, effectOf, splitIdentities } from './planned-change.ts';
 import { scopeProblems } from './scope.ts';
-import { documentCount, documentOf } from './set-documents.ts';
+import { documentCount } from './set-documents.ts';
 import type { Document, Labels, PolicySet, Problem } from '@bulkhead/policy';
 import type { Actor, PolicyView, Unsubscribe } from '../services.ts';
-import type { KeyCounts } from './label-keys.ts';
 import type { PolicyReader } from '../inventory/inventory.ts';
 import type { Committer, Proposed } from '../store/committer.ts';
 import type { Command, DocumentKey, StoredDocument } from '../store/commands.ts';
 import type { State } from '../store/state.ts';
+import type { ApplyRequest, ApplyResult, Preview } from './apply-request.ts';
+import type { InvariantChecker } from './invariants.ts';
+import type { KeyCounts } from './label-keys.ts';
+import type { Planned, PlannedChange } from './planned-change.ts';
 
-/** Most documents of one apply, and in force. */
-export const documentsPerApplyMax = 10_000;
+/** Most documents in force. */
 export const documentsMax = 200_000;
-/** Largest document, bytes of its JSON: with what is around it, it must fit one frame to the agents. */
-export const documentBytesMax = 2 * 1024 * 1024;
+/** How often an apply is checked again because another one was first. */
+const checksMax = 20;
 /** Label sets whose segments are remembered. */
 const segmentsCacheMax = 50_000;
-
-export interface ApplyRequest {
-  readonly documents: readonly {
-    readonly value: unknown;
-    readonly file?: string | undefined;
-    readonly index?: number | undefined;
-  }[];
-  readonly removed: readonly DocumentKey[];
-  /** Judge and say what would change, and change nothing. */
-  readonly dryRun: boolean;
-  /** Nothing is taken if a document changed after this revision; without it whatever is there is changed. */
-  readonly expectRevision?: number | null;
-}
-
-export interface DocumentChange {
-  readonly kind: string;
-  readonly name: string;
-  readonly change: 'created' | 'changed' | 'unchanged' | 'removed';
-  readonly before: Document | null;
-  readonly after: Document | null;
-}
-
-export type ApplyResult =
-  | {
-      readonly kind: 'applied';
-      readonly changes: readonly DocumentChange[];
-      /** Workloads that get another identity, since other labels count now. */
-      readonly relabelled: number;
-      /** Revision that made it so; of a dry run, the present one. */
-      readonly revision: number;
-    }
-  | { readonly kind: 'changed-meanwhile'; readonly expected: number; readonly revision: number }
-  | { readonly kind: 'refused'; readonly problems: readonly Problem[] }
-  | { readonly kind: 'out-of-scope'; readonly problems: readonly Problem[] };
-
-/** What an apply would do to the documents of a revision. */
-export type Preview =
-  | {
-      readonly kind: 'preview';
-      readonly revision: number;
-      readonly set: readonly Document[];
-      readonly removed: readonly DocumentKey[];
-    }
-  | Exclude<ApplyResult, { kind: 'applied' }>;
-
-type Planned =
-  | {
-      readonly kind: 'planned';
-      readonly after: PolicySet;
-      readonly counts: KeyCounts;
-      readonly changes: readonly DocumentChange[];
-      readonly commands: readonly Command[];
-      readonly relabelled: number;
-    }
-  | Exclude<ApplyResult, { kind: 'applied' }>;
 
 export class Policies implements PolicyReader, PolicyView {
   readonly #committer: Committer;
   readonly #confirmedRevision: () => number;
+  readonly #invariants: InvariantChecker;
   readonly #listeners = new Set<(revision: number) => void>();
   readonly #segments = new Map<string, readonly string[]>();
   #set: PolicySet = emptyPolicySet;
@@ -103,9 +52,10 @@ export class Policies implements PolicyReader, PolicyView {
   /** What a proposal of ours resolved, so that its own commit need not resolve it again. */
   #candidate: { readonly command: Command; readonly set: PolicySet; readonly counts: KeyCounts } | null = null;
 
-  constructor(committer: Committer, confirmedRevision: () => number) {
+  constructor(committer: Committer, confirmedRevision: () => number, invariants: InvariantChecker) {
     this.#committer = committer;
     this.#confirmedRevision = confirmedRevision;
+    this.#invariants = invariants;
     const stored = [...committer.state.documents.entries.values()].map((entry) => entry.document);
     this.#advanceStored(stored, []);
     committer.onCommit((sequence, batch) => {
@@ -164,21 +114,51 @@ export class Policies implements PolicyReader, PolicyView {
   async apply(actor: Actor, by: string, request: ApplyRequest): Promise<ApplyResult> {
     const parsed = parseAll(request);
     if (parsed.kind === 'refused') return parsed;
-    if (request.dryRun) {
+    for (let attempt = 0; attempt < checksMax; attempt += 1) {
       const planned = this.#plan(this.#committer.state, actor, parsed.documents, request);
       if (planned.kind !== 'planned') return planned;
-      const { changes, relabelled } = planned;
-      return { kind: 'applied', changes, relabelled, revision: this.#committer.state.revision };
+      const checked = await this.#checkInvariants(planned);
+      if (checked.problems.length > 0) return { kind: 'refused', problems: checked.problems };
+      if (request.dryRun) return appliedOf(planned, this.#committer.state.revision);
+      const done = await this.#commit(actor, by, { request, documents: parsed.documents, checked: checked.revision });
+      if (done !== 'changed') return done;
     }
-    const { result, revision } = await this.#committer.commit(by, (state): Proposed<Planned> => {
-      const planned = this.#plan(state, actor, parsed.documents, request);
+    throw new BusyError();
+  }
+
+  /** `checked`: the documents' revision by which invariants were checked. `changed`: they are others by now. */
+  async #commit(
+    actor: Actor,
+    by: string,
+    change: {
+      readonly request: ApplyRequest;
+      readonly documents: readonly Document[];
+      readonly checked: number;
+    },
+  ): Promise<ApplyResult | 'changed'> {
+    const { result, revision } = await this.#committer.commit(by, (state): Proposed<Planned | 'changed'> => {
+      const planned = this.#plan(state, actor, change.documents, change.request);
       if (planned.kind !== 'planned') return { commands: [], result: planned };
+      // Only invariants need the check to be of these very documents.
+      if (planned.after.invariants.size > 0 && state.documents.revision !== change.checked)
+        return { commands: [], result: 'changed' };
       const command = planned.commands.find((other) => other.kind === 'documents');
       this.#candidate = command === undefined ? null : { command, set: planned.after, counts: planned.counts };
       return { commands: planned.commands, result: planned };
     });
-    if (result.kind !== 'planned') return result;
-    return { kind: 'applied', changes: result.changes, relabelled: result.relabelled, revision };
+    return result === 'changed' || result.kind !== 'planned' ? result : appliedOf(result, revision);
+  }
+
+  async #checkInvariants({ after, changes }: PlannedChange): Promise<{
+    readonly revision: number;
+    readonly problems: readonly Problem[];
+  }> {
+    const { state } = this.#committer;
+    const { revision } = state.documents;
+    const effect = effectOf(changes);
+    if (after.invariants.size === 0 || effect.set.length + effect.removed.length === 0)
+      return { revision, problems: [] };
+    return { revision, problems: await this.#invariants.problems({ revision, ...effect }, state, this.#keys) };
   }
 
   /** What an apply would set and remove, with the revision of the documents that it would change. */
@@ -265,90 +245,4 @@ export class Policies implements PolicyReader, PolicyView {
     }
     this.#advance(resolved.policySet, changedKeyCounts(this.#counts, changesOf(this.#set, documents, removed)));
   }
-}
-
-type ParsedAll =
-  | { readonly kind: 'ok'; readonly documents: readonly Document[] }
-  | Extract<ApplyResult, { kind: 'refused' }>;
-
-function parseAll(request: ApplyRequest): ParsedAll {
-  if (request.documents.length + request.removed.length > documentsPerApplyMax) {
-    return {
-      kind: 'refused',
-      problems: [{ path: '', reason: `more than ${documentsPerApplyMax} documents in one apply` }],
-    };
-  }
-  const documents: Document[] = [];
-  const problems: Problem[] = [];
-  request.documents.forEach(({ value, file, index }, position) => {
-    if (Buffer.byteLength(JSON.stringify(value) ?? '') > documentBytesMax) {
-      const reason = `the document is larger than ${documentBytesMax} bytes; write several`;
-      problems.push({
-        path: '',
-        reason,
-        document: `document ${(index ?? position) + 1}`,
-        ...(file === undefined ? {} : { file }),
-      });
-      return;
-    }
-    const parsed = parseDocument(value, { index: index ?? position, ...(file === undefined ? {} : { file }) });
-    if (parsed.kind === 'ok') documents.push(parsed.document);
-    else problems.push(...parsed.problems);
-  });
-  return problems.length > 0 ? { kind: 'refused', problems } : { kind: 'ok', documents };
-}
-
-/** The changes that change something. */
-function effectOf(changes: readonly DocumentChange[]): {
-  readonly set: readonly Document[];
-  readonly removed: readonly DocumentKey[];
-} {
-  const effective = changes.filter((change) => change.change !== 'unchanged');
-  return {
-    set: effective.flatMap(({ after }) => (after === null ? [] : [after])),
-    removed: effective.filter(({ after }) => after === null).map(({ kind, name }) => ({ kind, name })),
-  };
-}
-
-function changesOf(
-  set: PolicySet,
-  documents: readonly Document[],
-  removed: readonly DocumentKey[],
-): readonly DocumentChange[] {
-  const given = documents.map((after): DocumentChange => {
-    const name = documentName(after);
-    const before = documentOf(set, { kind: after.kind, name });
-    const change =
-      before === null ? 'created' : JSON.stringify(before) === JSON.stringify(after) ? 'unchanged' : 'changed';
-    return { kind: after.kind, name, change, before, after };
-  });
-  const gone = removed.map((key): DocumentChange => {
-    return { ...key, change: 'removed', before: documentOf(set, key), after: null };
-  });
-  return [...given, ...gone];
-}
-
-/** New identities for all workloads when other keys count; null when there are not enough numbers. */
-function splitIdentities(
-  state: State,
-  keys: ReadonlySet<string>,
-  before: ReadonlySet<string>,
-  confirmedRevision: number,
-) {
-  if (keys.size === before.size && [...keys].every((key) => before.has(key))) return { commands: [], relabelled: 0 };
-  const governed = [...state.inventory.workloads.values()].filter((entry) => entry.identity !== 0);
-  const factsOf = addressFacts(keys);
-  const wanted = governed.map(
-    (entry) => [entry.report.workload, { ...entry.labels, ...factsOf(entry.addresses) }] as const,
-  );
-  const plan = planIdentities(state.inventory, wanted, keys, confirmedRevision);
-  if (plan.kind === 'exhausted') return null;
-  const moved = governed.flatMap(({ report, identity }) => {
-    const next = plan.identityOf.get(report.workload)!;
-    return next === identity ? [] : [[report.workload, next] as const];
-  });
-  const commands: Command[] = [];
-  if (plan.allocated.length > 0) commands.push({ kind: 'identities-allocated', identities: plan.allocated });
-  if (moved.length > 0) commands.push({ kind: 'identities-assigned', workloads: moved });
-  return { commands, relabelled: moved.length };
 }

@@ -1,6 +1,6 @@
 /** What documents mean before they are applied: differences, recorded traffic, invariants, recommendations. Nothing here changes anything. */
 import { z } from 'zod';
-import { differenceGroup, simulationResult, universeSummary } from './analysis-schema.ts';
+import { differenceGroup, invariantResult, simulationResult, universeSummary } from './analysis-schema.ts';
 import { applyBody } from './policy-routes.ts';
 import type { Route } from './route.ts';
 
@@ -51,5 +51,19 @@ export const analysisRoutes = {
       /** Flows that were stopped for something other than policy, and so are not judged. */
       dropped: z.number(),
     }),
+  },
+  prove: {
+    method: 'POST',
+    path: '/v1/prove',
+    permission: 'read',
+    reach: 'cluster',
+    summary: 'The invariants in force, or those that would be: each with its argument, or the shortest way round it.',
+    body: z.strictObject({
+      ...applyBody.shape,
+      /** Only this one. */
+      name: z.string().max(253).optional(),
+      revision: revision.optional(),
+    }),
+    response: z.strictObject({ revision, results: z.array(invariantResult).readonly(), universe: universeSummary }),
   },
 } as const satisfies Record<string, Route>;

@@ -62,7 +62,6 @@ export const invariantResult = z.strictObject({
   ]),
   from: partySet,
   to: partySet,
-  ports: portSet,
   checked: z.string(),
 });
 
