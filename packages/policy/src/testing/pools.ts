@@ -19,7 +19,7 @@ const portListPool = [
   'tcp-80_udp-80',
   'sctp-80',
   'tcp-8080_sctp-1',
-  'no port at all',
+  'nothing',
 ] as const;
 export const portPool = [1, 22, 53, 80, 443, 8080, 65_534, 65_535] as const;
 
