@@ -5,7 +5,7 @@ import { nearestName } from './names.ts';
 const notYetFields: ReadonlyMap<string, string> = new Map([['sessions', 'kept sessions are']]);
 /** What other tools call a field. */
 const otherNames: ReadonlyMap<string, string> = new Map([['fqdn', 'dns']]);
-export const notYetReference = 'see docs/policy.md, "Not yet"';
+export const notYetReference = 'see docs/policy-reference.md, "Not yet"';
 
 export interface Fault {
   readonly path: readonly PropertyKey[];
