@@ -1,11 +1,18 @@
 /** What documents mean: for traffic that was recorded, and for invariants. */
 import type { Command } from 'commander';
-import { argumentText, type InvariantResult, simulationText, type SimulationResult } from '@bulkhead/policy';
+import {
+  argumentText,
+  type InvariantResult,
+  type Recommendation,
+  recommendationText,
+  simulationText,
+  type SimulationResult,
+} from '@bulkhead/policy';
 import { connect } from '../client/connection.ts';
 import { valueOf } from '../client/failure.ts';
 import { readDocuments } from '../documents/read-documents.ts';
 import { CommandFailure } from '../exit.ts';
-import { printValue } from '../output/format.ts';
+import { printValue, stableJson, yamlText } from '../output/format.ts';
 import { plural } from '../output/units.ts';
 import { examples, type Registration, type Shell } from '../shell.ts';
 import { fileFlag } from './file-option.ts';
@@ -14,6 +21,7 @@ import { durationOption, outputFormatOf, revisionOption } from './options.ts';
 export const registerAnalyse: Registration = (program, shell) => {
   registerSimulate(program, shell);
   registerProve(program, shell);
+  registerRecommend(program, shell);
 };
 
 const dayMs = 86_400_000;
@@ -89,5 +97,35 @@ function registerProve(program: Command, shell: Shell): void {
     ['bulkhead prove', 'every invariant in force, line by line'],
     ['bulkhead prove apart -f policy/', 'would it hold under these documents?'],
     ['bulkhead prove --revision 41', 'did they hold then?'],
+  ]);
+}
+
+interface RecommendOptions {
+  readonly segment?: string;
+  readonly fromFlows: number;
+  readonly name: string;
+}
+
+function registerRecommend(program: Command, shell: Shell): void {
+  const command = program
+    .command('recommend')
+    .description('The least policy that allows what was seen and allowed, as documents to review')
+    .option('--segment <segment>', 'only connections with an end in it, beside the documents in force')
+    .option('--from-flows <duration>', 'flows not older than (24h)', durationOption('--from-flows'), dayMs)
+    .option('--name <name>', 'name of the policy', 'recommended')
+    .action(async (options: RecommendOptions, self: Command) => {
+      const { api } = await connect(self, shell);
+      const { segment = null, name } = options;
+      const sinceMs = shell.nowMs() - options.fromFlows;
+      const found = valueOf(await api.recommend({ body: { segment, name, sinceMs } }));
+      // Documents are what is asked for: a table would have to be typed in again.
+      if (outputFormatOf(self) === 'json') shell.terminal.out(stableJson(found));
+      else for (const document of found.documents) shell.terminal.out(`---\n${yamlText(document)}`);
+      for (const line of recommendationText(found as unknown as Recommendation).split('\n')) shell.terminal.err(line);
+    });
+  examples(command, [
+    ['bulkhead recommend --segment orders-db --from-flows 7d > orders.yaml', 'what one segment was used for'],
+    ['bulkhead diff --semantic -f orders.yaml', 'then: what it would change'],
+    ['bulkhead recommend -o json', 'with the flows behind each rule'],
   ]);
 }

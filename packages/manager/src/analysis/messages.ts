@@ -5,6 +5,8 @@ import type {
   Flow,
   InvariantReport,
   PolicyDifference,
+  Recommendation,
+  RecommendOptions,
   RecordedFlows,
   SimulationResult,
   Universe,
@@ -23,7 +25,14 @@ export type AnalysisRequest =
   | { readonly kind: 'explain-flow'; readonly revisions: readonly number[]; readonly flow: StoredFlow }
   | { readonly kind: 'diff'; readonly before: Basis; readonly after: Basis; readonly universe: Universe }
   | { readonly kind: 'simulate'; readonly proposed: Basis; readonly flows: RecordedFlows }
-  | { readonly kind: 'prove'; readonly basis: Basis; readonly universe: Universe };
+  | { readonly kind: 'prove'; readonly basis: Basis; readonly universe: Universe }
+  | {
+      readonly kind: 'recommend';
+      readonly basis: Basis;
+      readonly flows: RecordedFlows;
+      readonly universe: Universe;
+      readonly options: RecommendOptions;
+    };
 
 export interface AnalysisAnswers {
   readonly explain: { readonly explanation: Explanation; readonly text: string };
@@ -31,6 +40,7 @@ export interface AnalysisAnswers {
   readonly diff: PolicyDifference;
   readonly simulate: SimulationResult;
   readonly prove: InvariantReport;
+  readonly recommend: Recommendation;
 }
 
 export interface WorkerOptions {

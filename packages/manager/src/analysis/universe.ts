@@ -9,7 +9,15 @@ import type { State } from '../store/state.ts';
 /** `keys`: what the documents in force read; `proposed` may read more, and then workloads of one identity are told apart by it. */
 export function universeOf(state: State, keys: ReadonlySet<string>, proposed: readonly Document[]): Universe {
   const more = new Set(proposed.flatMap(documentLabelKeys)).difference(keys);
-  const labelsOf = more.size === 0 ? identityLabels(state) : readLabels(keys.union(more));
+  return universeBy(state, more.size === 0 ? identityLabels(state) : readLabels(keys.union(more)));
+}
+
+/** Every label counts, whether or not a document reads it. */
+export function everyLabelUniverse(state: State): Universe {
+  return universeBy(state, ({ labels }) => ({ key: labelsText(labels), labels }));
+}
+
+function universeBy(state: State, labelsOf: (entry: InventoryEntry) => Found | null): Universe {
   const known = new Map<string | number, { labels: Labels; count: number; examples: string[] }>();
   for (const entry of state.inventory.workloads.values()) {
     // Workloads that are not governed have no identity, and no policy.

@@ -7,6 +7,7 @@ import {
   diffPolicies,
   explain,
   explanationText,
+  recommend,
 } from '@bulkhead/policy';
 import { explainFlow } from './explain-flow.ts';
 import { PolicySets } from './policy-sets.ts';
@@ -45,6 +46,8 @@ function answer(request: AnalysisRequest): AnalysisAnswers[keyof AnalysisAnswers
     }
     case 'prove':
       return checkInvariants(setOf(request.basis), request.universe);
+    case 'recommend':
+      return recommend(setOf(request.basis), request.flows, request.universe, request.options);
   }
 }
 

@@ -39,6 +39,7 @@ const samples: Record<RouteName, Input> = {
   diffMeaning: { body: { documents: [{ value: inScopePolicy }] } },
   simulate: { body: { documents: [{ value: inScopePolicy }], sinceMs: 0 } },
   prove: { body: {} },
+  recommend: { body: { sinceMs: 0 } },
   listWorkloads: {},
   getWorkload: { params: { workload: 'h1/docker/web' } },
   adoptWorkload: { params: { workload: 'h1/docker/web' }, body: { mode: 'release' } },

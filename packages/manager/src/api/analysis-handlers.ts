@@ -1,7 +1,7 @@
 /** What documents mean before they are applied. All of it runs beside the manager's own thread. */
 import { documentJsonSchema } from '@bulkhead/policy';
 import { buffersOf } from '../flows/group.ts';
-import { universeOf } from '../analysis/universe.ts';
+import { everyLabelUniverse, universeOf } from '../analysis/universe.ts';
 import { failure, notFound, ok } from './handler.ts';
 import { refusal } from './policy-handlers.ts';
 import { historyFailure } from './revision-failure.ts';
@@ -12,7 +12,7 @@ import type { GroupedFlows } from '../services.ts';
 import type { Failure, HandlerRequest, Handlers } from './handler.ts';
 import type { ApiServices } from './services.ts';
 
-export const analysisHandlers: Handlers<'diffMeaning' | 'simulate' | 'prove' | 'getSchema'> = {
+export const analysisHandlers: Handlers<'diffMeaning' | 'simulate' | 'prove' | 'recommend' | 'getSchema'> = {
   async diffMeaning(services, request) {
     const { before: from, after: to } = request.body;
     const proposed = await basisOf(services, request, to);
@@ -50,6 +50,25 @@ export const analysisHandlers: Handlers<'diffMeaning' | 'simulate' | 'prove' | '
     if (name !== undefined && results.length === 0)
       return notFound(`invariant ${name}`, 'List the documents of the kind Invariant.');
     return ok({ revision: proposed.basis.revision, results, universe: report.universe });
+  },
+  async recommend(services, request) {
+    const { segment, name } = request.body;
+    if (segment !== null && !services.policies.policySet().segments.has(segment))
+      return notFound(`segment ${segment}`, 'List the segments.');
+    const { basis } = await presentBasis(services);
+    const filter = { ...request.body, segment: segment ?? undefined };
+    const recorded = await recordedFlows(services, filter, null);
+    if (recorded.kind === 'error') return recorded;
+    const { flows } = recorded.grouped;
+    const universe = everyLabelUniverse(services.committer.state);
+    const asked = { kind: 'recommend', basis, flows, universe, options: { segment, name } } as const;
+    const result = await services.analysis.ask('people', asked, buffersOf(flows));
+    return ok({
+      revision: basis.revision,
+      ...result,
+      documents: result.documents.map((document) => ({ ...document })),
+      leftOut: result.leftOut.map((left) => ({ ...left, rule: left.rule === null ? null : { ...left.rule } })),
+    });
   },
   getSchema(_services, { query }) {
     const { kind } = query;

@@ -5,6 +5,7 @@ import { applyBody } from './policy-routes.ts';
 import type { Route } from './route.ts';
 
 const revision = z.int().nonnegative();
+const documentValue = z.record(z.string(), z.unknown());
 /** Where recorded flows are taken from. */
 const recorded = {
   sinceMs: z.number(),
@@ -65,5 +66,33 @@ export const analysisRoutes = {
       revision: revision.optional(),
     }),
     response: z.strictObject({ revision, results: z.array(invariantResult).readonly(), universe: universeSummary }),
+  },
+  recommend: {
+    method: 'POST',
+    path: '/v1/recommend',
+    permission: 'read',
+    reach: 'cluster',
+    summary: 'The least policy that allows what was seen and allowed, as documents to review.',
+    body: z.strictObject({
+      sinceMs: recorded.sinceMs,
+      untilMs: recorded.untilMs,
+      /** Only connections with an end in this segment, beside the documents in force; null: all, in the place of their rules. */
+      segment: z.string().max(253).nullable().default(null),
+      /** Name of the policy. */
+      name: z.string().min(1).max(60).default('recommended'),
+    }),
+    response: z.strictObject({
+      revision,
+      documents: z.array(documentValue).readonly(),
+      rules: z
+        .array(z.strictObject({ policy: z.string(), rule: z.string(), flows: z.number(), groups: z.number() }))
+        .readonly(),
+      leftOut: z
+        .array(z.strictObject({ why: z.string(), flows: z.number(), rule: documentValue.nullable() }))
+        .readonly(),
+      broken: z.array(invariantResult).readonly(),
+      flows: z.number(),
+      flowsCovered: z.number(),
+    }),
   },
 } as const satisfies Record<string, Route>;
