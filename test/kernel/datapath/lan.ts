@@ -22,7 +22,7 @@ table inet bha {
   chain prerouting {
     type nat hook prerouting priority dstnat;
     ip daddr ${hostAddress} tcp dport 8080 dnat ip to 10.0.0.1:80
-    ip daddr ${hostAddress} sctp dport 8080 dnat ip to 10.0.0.1:80
+    fib daddr type local dnat ip to meta l4proto . th dport map { sctp . 8080 : 10.0.0.1 . 80 }
   }
   chain postrouting {
     type nat hook postrouting priority srcnat;
