@@ -28,8 +28,14 @@ const rawWrite: (fd: number, buffer: Uint8Array, length: number) => number = lib
   'long write(int fd, void *buffer, size_t length)',
 );
 const rawClose: (fd: number) => number = libc.func('int close(int fd)');
-const rawMmap: (hint: null, length: number, protection: number, flags: number, fd: number, offset: number) => unknown =
-  libc.func('void *mmap(void *hint, size_t length, int protection, int flags, int fd, long offset)');
+const rawMmap: (
+  hint: unknown,
+  length: number,
+  protection: number,
+  flags: number,
+  fd: number,
+  offset: number,
+) => unknown = libc.func('void *mmap(void *hint, size_t length, int protection, int flags, int fd, long offset)');
 const rawMunmap: (address: unknown, length: number) => number = libc.func('int munmap(void *address, size_t length)');
 const rawMount: (source: string, target: string, type: string, flags: number, data: string) => number = libc.func(
   'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
@@ -123,18 +129,26 @@ export function close(fd: number): void {
 /** Memory shared with the kernel. `release` unmaps it: no view may be used afterwards. */
 export interface Mapping {
   readonly memory: ArrayBuffer;
+  /** The same memory shows the object from another offset on, at once. */
+  moveTo(offset: number): void;
   release(): void;
 }
 const protectionRead = 1;
 const protectionWrite = 2;
 const mapShared = 1;
+const mapFixed = 0x10;
 const mapFailed = 2n ** 64n - 1n;
 export function mapMemory(fd: number, offset: number, length: number, writable: boolean, operation: string): Mapping {
   const protection = writable ? protectionRead | protectionWrite : protectionRead;
-  const address = rawMmap(null, length, protection, mapShared, fd, offset);
-  if (koffi.address(address) === mapFailed) throw failure(operation, koffi.errno());
+  const map = (hint: unknown, flags: number, at: number): unknown => {
+    const mapped = rawMmap(hint, length, protection, flags, fd, at);
+    if (koffi.address(mapped) === mapFailed) throw failure(operation, koffi.errno());
+    return mapped;
+  };
+  const address = map(null, mapShared, offset);
   return {
     memory: koffi.view(address, length),
+    moveTo: (at) => void map(address, mapShared | mapFixed, at),
     release: () => {
       rawMunmap(address, length);
     },
