@@ -182,7 +182,7 @@ const postureStrictness = { deny: 0, reject: 1, allow: 2 } as const;
 export function postureVerdict(
   segments: readonly Segment[],
   direction: Direction,
-  namespace: string | null = null,
+  namespace: string | null,
 ): SideVerdict {
   let strictest: Segment | null = null;
   for (const segment of segments) {

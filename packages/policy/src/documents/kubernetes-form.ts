@@ -28,11 +28,19 @@ function namespaceMetadata(metadata: unknown): unknown {
 /** No document of Kubernetes has anything deeper; what is there is refused as it stands. */
 const depthMax = 16;
 
+/** The value itself where nothing in it is null, which is the rule. */
 function withoutNulls<Value>(value: Value, depth: number): Value {
-  if (typeof value !== 'object' || value === null || depth > depthMax) return value;
+  if (typeof value !== 'object' || value === null || depth > depthMax || !hasNull(value, depth)) return value;
   if (Array.isArray(value)) return value.map((item: unknown) => withoutNulls(item, depth + 1)) as Value;
   const fields = Object.entries(value).filter(([, field]) => field !== null);
   return Object.fromEntries(fields.map(([key, field]) => [key, withoutNulls(field, depth + 1)])) as Value;
+}
+
+function hasNull(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || depth > depthMax) return false;
+  if (value === null) return true;
+  for (const key in value) if (hasNull((value as Record<string, unknown>)[key], depth + 1)) return true;
+  return false;
 }
 
 /** The document without what is of no meaning here: `status`, and annotations of others. A NetworkPolicy is always in a namespace. */

@@ -29,6 +29,8 @@ export function networkPolicyRules(document: NetworkPolicyDocument): readonly Re
   const { spec } = document;
   const namespace = document.metadata.namespace ?? 'default';
   const own = peersOf([podsIn(namespace, spec.podSelector)]);
+  // A cluster has many rules and memory is what they cost, so what they share is made once.
+  const [policy, staged] = [policyReference(document), isStaged(document)];
   const rules: ResolvedRule[] = [];
   const add = (
     direction: Direction,
@@ -37,7 +39,6 @@ export function networkPolicyRules(document: NetworkPolicyDocument): readonly Re
     ports: RulePorts,
     kind: 'additive' | 'closing',
   ): void => {
-    const policy = policyReference(document);
     const action = kind === 'closing' ? 'deny' : 'allow';
     rules.push({
       tier,
@@ -46,7 +47,7 @@ export function networkPolicyRules(document: NetworkPolicyDocument): readonly Re
       index: rules.length,
       block: kind,
       priority: 0,
-      staged: isStaged(document),
+      staged,
       action,
       verdict: { action, reason: { kind: 'rule', tier, policy, rule: name } },
       egress: direction === 'egress',
@@ -61,7 +62,7 @@ export function networkPolicyRules(document: NetworkPolicyDocument): readonly Re
   if (directions.has('ingress')) {
     for (const [index, { from, ports }] of (spec.ingress ?? []).entries())
       add('ingress', `ingress[${index}]`, farEnd(namespace, from), resolvePortDocuments(ports), 'additive');
-    add('ingress', nodeRule, peersOf([{ kind: 'host' }]), everyPort, 'additive');
+    add('ingress', nodeRule, ownNode, everyPort, 'additive');
     add('ingress', isolationRule.ingress, everybody, everyPort, 'closing');
   }
   if (directions.has('egress')) {
@@ -71,6 +72,8 @@ export function networkPolicyRules(document: NetworkPolicyDocument): readonly Re
   }
   return rules;
 }
+
+const ownNode = peersOf([{ kind: 'host' }]);
 
 /** Where no types are given: ingress always, egress if there are rules of it. */
 function selectedDirections({ policyTypes = [], egress = [] }: Spec): ReadonlySet<Direction> {
@@ -105,7 +108,7 @@ function resolvePortDocuments(documents: PortDocuments): RulePorts {
     if (typeof port === 'string') namedPorts.push({ name: port, protocol: number });
     else ports.push(spanOf(number, port, endPort));
   }
-  return { ports, namedPorts };
+  return { ports, namedPorts: namedPorts.length === 0 ? everyPort.namedPorts : namedPorts };
 }
 
 export const kubernetesProtocol = {
