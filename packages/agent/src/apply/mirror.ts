@@ -92,13 +92,16 @@ export class KernelMirror implements ActualKernel {
       for (const table of acquired) this.#dropRoot(table);
       throw error;
     }
+    // What one row lets go another may just have got: first all of them hold theirs.
+    const released: KernelTable[] = [];
     for (const { direction, peer, table } of rows) {
       const before = this.rulesets.get(ruleset)?.[direction].get(peer);
       if (before === table) continue;
       this.#roots.get(table)!.rows++;
       setRow(this.rulesets, ruleset, direction, peer, table);
-      if (before !== undefined) this.#forgetRow(before);
+      if (before !== undefined) released.push(before);
     }
+    for (const table of released) this.#forgetRow(table);
   }
 
   /**
