@@ -25,20 +25,58 @@ import {
   portSetWithout,
   verdictIn,
 } from './port-set.ts';
-import { searchReach, type Step } from './reach.ts';
+import { type Reach, searchReach, type Step } from './reach.ts';
 import { partySetText, workloadsText } from './terms-text.ts';
 import { classesMax, type Universe } from './universe.ts';
 
 /** Every invariant of the set over the universe. */
 export function checkInvariants(set: PolicySet, universe: Universe): InvariantReport {
-  const invariants = [...set.invariants.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-  const relations = new PartyRelations(
-    set,
-    universe,
-    invariants.flatMap(({ from, to }) => [from, to]),
-  );
+  const { invariants, relations } = relationsOf(set, universe);
   const results = invariants.map((invariant) => new InvariantCheck(relations, invariant).result());
   return { results, universe: relations.summary };
+}
+
+/** A rule that an invariant breaks by. */
+export interface Culprit {
+  readonly reason: string;
+  readonly invariant: string;
+}
+
+/**
+ * Rules without which no `never` and no `neverReaches` breaks, as far as that is up to rules with a weight: of the rules of each
+ * witness the lightest, again and again. What another rule allows instead shows when these are gone.
+ */
+export function culprits(
+  set: PolicySet,
+  universe: Universe,
+  weightOf: (reason: string) => number | undefined,
+): readonly Culprit[] {
+  const { invariants, relations } = relationsOf(set, universe);
+  const found: Culprit[] = [];
+  for (const invariant of invariants) {
+    if (invariant.claim === 'always' || relations.classes.length > classesMax) continue;
+    const check = new InvariantCheck(relations, invariant);
+    for (;;) {
+      const weighed = check.reasonsOfWitness().flatMap((reason) => {
+        const weight = weightOf(reason);
+        return weight === undefined ? [] : [{ reason, weight }];
+      });
+      const [lightest] = weighed.sort((a, b) => a.weight - b.weight);
+      if (lightest === undefined) break;
+      found.push({ reason: lightest.reason, invariant: invariant.name });
+      relations.exclude(lightest.reason);
+    }
+  }
+  return found;
+}
+
+function relationsOf(
+  set: PolicySet,
+  universe: Universe,
+): { readonly invariants: readonly Invariant[]; readonly relations: PartyRelations } {
+  const invariants = [...set.invariants.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const ends = invariants.flatMap(({ from, to }) => [from, to]);
+  return { invariants, relations: new PartyRelations(set, universe, ends) };
 }
 
 class InvariantCheck {
@@ -87,8 +125,8 @@ class InvariantCheck {
   }
 
   #never(): InvariantOutcome {
-    const broken = this.#firstPair((pair, ports) => portSetShared(this.#relations.facts(pair).permitted, ports));
-    return broken === null ? this.#holds(denialStatements(this.#relations, this.#pairs())) : this.#broken([broken]);
+    const steps = this.#permittedPair();
+    return steps.length === 0 ? this.#holds(denialStatements(this.#relations, this.#pairs())) : this.#broken(steps);
   }
 
   #always(): InvariantOutcome {
@@ -100,7 +138,7 @@ class InvariantCheck {
     const relations = this.#relations;
     const relays = this.#relays();
     const portsAt = (destination: number): PortSet => relations.portsAt(this.#invariant, destination);
-    const reach = searchReach(relations, { from: this.#from, to: this.#to, relays, portsAt });
+    const reach = this.#reach(relays);
     if (reach.kind === 'path') return this.#broken(reach.steps);
     const { reachable } = reach;
     const outside = relays.without(reachable);
@@ -110,6 +148,30 @@ class InvariantCheck {
     ];
     const parties = relations.describer.describe(reachable);
     return this.#holds([{ kind: 'reachable', parties }, ...denialStatements(relations, claims)]);
+  }
+
+  #reach(relays: ClassSet): Reach {
+    const portsAt = (destination: number): PortSet => this.#relations.portsAt(this.#invariant, destination);
+    return searchReach(this.#relations, { from: this.#from, to: this.#to, relays, portsAt });
+  }
+
+  /** What permits the connections of a witness; none where there is no witness. */
+  reasonsOfWitness(): readonly string[] {
+    const steps = this.#invariant.claim === 'neverReaches' ? this.#stepsToEnd() : this.#permittedPair();
+    return steps.flatMap((step) => {
+      const { egressReason, ingressReason } = this.#hop(step);
+      return [egressReason, ingressReason];
+    });
+  }
+
+  #stepsToEnd(): readonly Step[] {
+    const reach = this.#reach(this.#relays());
+    return reach.kind === 'path' ? reach.steps : [];
+  }
+
+  #permittedPair(): readonly Step[] {
+    const pair = this.#firstPair((tables, ports) => portSetShared(this.#relations.facts(tables).permitted, ports));
+    return pair === null ? [] : [pair];
   }
 
   /** Who is judged may stand in the middle: workloads that exist, and hosts in segments. Outside a path begins or ends. */

@@ -2,6 +2,7 @@ import { peersMatch } from '../decide/decide.ts';
 import type { SideVerdict } from '../model.ts';
 import type { Peers } from '../resolve/peers.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
+import { reasonText } from '../resolve/reason.ts';
 import { namedPortSpans, type RulePorts } from '../resolve/ports.ts';
 import { ClassSet } from './class-set.ts';
 import type { PartyClass } from './classifier.ts';
@@ -27,7 +28,8 @@ export class PartyRelations {
   readonly summary: UniverseClasses['summary'];
   readonly describer: Describer;
   readonly #verdicts: PairVerdicts;
-  readonly #facts: PairFacts[] = [];
+  readonly #excluded = new Set<string>();
+  #facts: PairFacts[] = [];
 
   /** `also`: ends that are asked about beside those of the rules. */
   constructor(set: PolicySet, universe: Universe, also: readonly Peers[]) {
@@ -47,7 +49,13 @@ export class PartyRelations {
   }
 
   facts(pair: PairTables): PairFacts {
-    return (this.#facts[pair.number] ??= factsOf(pair));
+    return (this.#facts[pair.number] ??= factsOf(pair, this.#excluded));
+  }
+
+  /** From now on nothing counts as permitted by a rule of this name. */
+  exclude(reason: string): void {
+    this.#excluded.add(reason);
+    this.#facts = [];
   }
 
   /** The classes at one end: of what is known, or where nothing known is there of what could be. */
@@ -73,9 +81,10 @@ export class PartyRelations {
   }
 }
 
-function factsOf({ egress, ingress }: PairTables): PairFacts {
+function factsOf({ egress, ingress }: PairTables, excluded: ReadonlySet<string>): PairFacts {
   const pieces = piecesOf([egress, ingress]);
+  const counts = ({ reason }: SideVerdict): boolean => excluded.size === 0 || !excluded.has(reasonText(reason));
   const where = (...actions: readonly string[]): PortSet =>
-    portsWhere(pieces, (sides: readonly SideVerdict[]) => actions.includes(actionOf(sides)));
+    portsWhere(pieces, (sides: readonly SideVerdict[]) => actions.includes(actionOf(sides)) && sides.every(counts));
   return { pieces, allowed: where('allow'), permitted: where('allow', 'ask') };
 }

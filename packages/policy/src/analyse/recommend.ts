@@ -1,11 +1,11 @@
-import type { Document, PolicyDocument, RuleDocument } from '../documents/document.ts';
-import { ruleKinds } from '../documents/document.ts';
+import { defaultTier } from '../documents/canonical.ts';
+import { type Document, type PolicyDocument, type RuleDocument, ruleKinds } from '../documents/document.ts';
 import { parseDocument } from '../documents/parse.ts';
 import { apiVersion } from '../documents/schema.ts';
 import { changePolicySet, type PolicySet } from '../resolve/policy-set.ts';
 import { FlowGroups } from './flow-groups.ts';
 import type { InvariantResult } from './invariant.ts';
-import { checkInvariants } from './invariant-check.ts';
+import { checkInvariants, culprits } from './invariant-check.ts';
 import { LabelUnits } from './label-units.ts';
 import { observe } from './observed.ts';
 import { draftRules, namedRule, type RuleDraft } from './recommend-rules.ts';
@@ -67,22 +67,29 @@ function chooseRules(
   drafts: readonly RuleDraft[],
 ): Chosen {
   const leftOut: LeftOut[] = [];
-  let open = [...drafts];
+  let open = drafts;
   for (;;) {
     const documents = documentsOf(open, options.name);
     const proposed = withDocuments(set, documents, options.segment === null);
-    const broken = proposed.invariants.size === 0 ? [] : brokenIn(proposed, universe);
-    const culprit = culpritOf(broken, documents, open);
-    if (culprit === null) return { documents, rules: supportOf(documents, open), leftOut, broken };
-    const { draft, invariant } = culprit;
-    const parts = draft.parts();
-    open = open.filter((other) => other !== draft);
-    if (parts.length > 1) {
-      open = [...open, ...parts].sort(byFlows);
-      continue;
+    const byReason = draftsByReason(documents, open);
+    const found =
+      proposed.invariants.size === 0 ? [] : culprits(proposed, universe, (reason) => byReason.get(reason)?.flows);
+    if (found.length === 0) {
+      const broken = proposed.invariants.size === 0 ? [] : brokenIn(proposed, universe);
+      return { documents, rules: supportOf(documents, open), leftOut, broken };
     }
-    const why = `it would break the invariant ${invariant}`;
-    leftOut.push({ why, flows: draft.flows, rule: namedRule(draft, new Set()) });
+    const gone = new Map(found.map(({ reason, invariant }) => [byReason.get(reason)!, invariant]));
+    open = open
+      .flatMap((draft) => {
+        const invariant = gone.get(draft);
+        if (invariant === undefined) return [draft];
+        const parts = draft.parts();
+        if (parts.length > 1) return parts;
+        const why = `it would break the invariant ${invariant}`;
+        leftOut.push({ why, flows: draft.flows, rule: namedRule(draft, new Set()) });
+        return [];
+      })
+      .sort(byFlows);
   }
 }
 
@@ -118,30 +125,14 @@ function brokenIn(set: PolicySet, universe: Universe): readonly InvariantResult[
   return checkInvariants(set, universe).results.filter(({ outcome }) => outcome.kind !== 'holds');
 }
 
-/** Of the rules of ours that a witness needs, the one with the fewest flows behind it; null where no witness needs one. */
-function culpritOf(
-  broken: readonly InvariantResult[],
-  documents: readonly PolicyDocument[],
-  drafts: readonly RuleDraft[],
-): { readonly draft: RuleDraft; readonly invariant: string } | null {
-  const byReason = new Map<string, RuleDraft>();
+/** The drafts by the reason that the rules made of them give. */
+function draftsByReason(documents: readonly PolicyDocument[], drafts: readonly RuleDraft[]): Map<string, RuleDraft> {
   let place = 0;
-  for (const { metadata, spec } of documents) {
-    for (const { name } of spec.rules) byReason.set(`${recommendedTier}/${metadata.name}/${name}`, drafts[place++]!);
-  }
-  for (const { name, invariant, outcome } of broken) {
-    if (outcome.kind !== 'broken' || invariant === 'always') continue;
-    const needed = outcome.witness
-      .flatMap(({ egressReason, ingressReason }) => [egressReason, ingressReason])
-      .flatMap((reason) => byReason.get(reason) ?? []);
-    const [draft] = needed.sort((a, b) => a.flows - b.flows);
-    if (draft !== undefined) return { draft, invariant: name };
-  }
-  return null;
+  const entries = documents.flatMap(({ metadata, spec }) =>
+    spec.rules.map(({ name }) => [`${defaultTier}/${metadata.name}/${name}`, drafts[place++]!] as const),
+  );
+  return new Map(entries);
 }
-
-/** The tier of a policy that names none. */
-const recommendedTier = 'application';
 
 function supportOf(documents: readonly PolicyDocument[], drafts: readonly RuleDraft[]): readonly RecommendedRule[] {
   let place = 0;
