@@ -40,6 +40,17 @@ describe('documents', () => {
     assert.deepEqual(found, [{ value: { kind: 'X' }, file: 'standard input', index: 0 }]);
   });
 
+  test('are the items of a list as kubectl gives it', () => {
+    const list =
+      'apiVersion: v1\nkind: List\nitems: [{kind: A}, {kind: B}]\nmetadata: {resourceVersion: ""}\n---\nkind: C\n';
+    const found = parseDocuments(list, 'f.yaml').documents.map(({ value, index }) => [value, index]);
+    assert.deepEqual(found, [
+      [{ kind: 'A' }, 0],
+      [{ kind: 'B' }, 1],
+      [{ kind: 'C' }, 2],
+    ]);
+  });
+
   test('that are no YAML are told with line and column, all of them', () => {
     const { faults } = parseDocuments('a: [1\n---\nb: {x: 1, x: 2}\n', 'f.yaml');
     assert.ok(faults.length >= 2, JSON.stringify(faults));

@@ -77,10 +77,17 @@ export function parseDocuments(
     if (each.errors.length > 0) continue;
     try {
       const value: unknown = each.toJS({ maxAliasCount: 100 });
-      if (value !== null && value !== undefined) documents.push({ value, file, index: documents.length });
+      for (const item of itemsOf(value)) documents.push({ value: item, file, index: documents.length });
     } catch (error) {
       faults.push({ where: file, what: error instanceof Error ? error.message : String(error) });
     }
   }
   return { documents, faults };
+}
+
+/** What stands between two `---`: a document, nothing, or the several that `kubectl get -o yaml` gives as a list. */
+function itemsOf(value: unknown): readonly unknown[] {
+  if (value === null || value === undefined) return [];
+  const isList = typeof value === 'object' && 'kind' in value && value.kind === 'List' && 'items' in value;
+  return isList && Array.isArray(value.items) ? value.items : [value];
 }
