@@ -38,6 +38,8 @@ export const flowSideExplanation = z.strictObject({
   agrees: z.boolean(),
   /** Another host judged this side; its record says how. */
   elsewhere: z.boolean(),
+  /** Nothing was judged: something other than policy stopped the packet before, and the reason stands for nothing. */
+  unjudged: z.boolean(),
   decided: z.strictObject({ action: z.enum(['allow', 'deny', 'reject', 'ask']), reason: z.string() }),
 });
 export type FlowSideExplanation = z.infer<typeof flowSideExplanation>;

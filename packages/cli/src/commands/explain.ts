@@ -130,6 +130,7 @@ function describeExplanation(said: FlowExplanation): readonly DescribeItem[] {
   const { flow } = said;
   const side = (value: FlowSideExplanation): string => {
     const older = value.revision === said.revision ? '' : `  (revision ${value.revision})`;
+    if (value.unjudged) return `not judged: ${flow.dropReason ?? ''}`;
     return `${value.elsewhere ? 'judged by the other host' : value.reason}${older}`;
   };
   return [

@@ -9,6 +9,8 @@ export interface Candidate {
   readonly set: () => PolicySet;
 }
 
+/** Of flows that passed, and would not have. */
+const observed = 'observed';
 /** Recorded where a side is judged by another host, or by nobody. */
 const elsewhere = 'builtin:not-a-subject';
 
@@ -46,19 +48,22 @@ function explainSide(
   const reported = candidates[0]!;
   const subject = direction === 'egress' ? policyFlow.source : policyFlow.destination;
   // A host sees one end of what goes to another: that end's record is the other host's.
+  const isUnjudged = flow.dropReason !== null && flow.dropReason !== observed;
   const isElsewhere = recorded === elsewhere && subject.kind === 'workload';
-  const found = isElsewhere
-    ? reported
-    : (candidates.find((candidate) => reasonText(judged(candidate).reason) === recorded) ??
-      candidates.find((candidate) => reasonExists(candidate.set(), recorded)));
+  const found =
+    isElsewhere || isUnjudged
+      ? reported
+      : (candidates.find((candidate) => reasonText(judged(candidate).reason) === recorded) ??
+        candidates.find((candidate) => reasonExists(candidate.set(), recorded)));
   const candidate = found ?? reported;
   const decided = judged(candidate);
   return {
     reason: recorded,
     revision: candidate.revision,
     exists: reasonExists(candidate.set(), recorded),
-    agrees: isElsewhere || reasonText(decided.reason) === recorded,
+    agrees: isElsewhere || isUnjudged || reasonText(decided.reason) === recorded,
     elsewhere: isElsewhere,
+    unjudged: isUnjudged,
     decided: { action: decided.action, reason: reasonText(decided.reason) },
   };
 }
@@ -106,9 +111,9 @@ function partyOf(end: StoredParty, host: string): Party {
 
 function notesOf(flow: StoredFlow): readonly string[] {
   const notes: string[] = [];
-  if (flow.dropReason === 'observed') notes.push('It was only observed: it passed, and would not have.');
+  if (flow.dropReason === observed) notes.push('It was only observed: it passed, and would not have.');
   else if (flow.dropReason !== null) {
-    notes.push(`It was stopped for something other than policy: ${flow.dropReason}.`);
+    notes.push(`It was stopped for something other than policy, before that was asked: ${flow.dropReason}.`);
   }
   if (flow.question !== null) notes.push(`A question decided: ${flow.question}.`);
   return notes;
