@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Document } from '../documents/document.ts';
 import { parseDocument } from '../documents/parse.ts';
+import { documentOf, networkPolicy } from '../testing/written.ts';
 import { changePolicySet, createPolicySet, emptyPolicySet, type PolicySetOptions } from './policy-set.ts';
 
 const apiVersion = 'bulkhead.dev/v1';
@@ -75,4 +76,23 @@ test('a built-in tier may be given another order, and comes back when its docume
   assert.equal(listed.policySet.tiers.find(({ name }) => name === 'security')?.order, 'listed');
   const removed = changePolicySet(listed.policySet, { removed: [{ kind: 'Tier', name: 'security' }] }, options);
   assert.deepEqual(removed.kind === 'ok' && removed.policySet.tiers, emptyPolicySet.tiers);
+});
+
+test('an invariant names segments that are there, and keeps them; names are taken once per namespace', () => {
+  const invariant = document('Invariant', 'i', {
+    neverReaches: { from: { segment: 'a' }, to: [{ cidr: '0.0.0.0/0' }, { segment: 'orders' }] },
+  });
+  const made = createPolicySet([segment('a'), segment('orders'), invariant], options);
+  assert.ok(made.kind === 'ok');
+  assert.deepEqual(made.policySet.invariants.get('i')?.claim, 'neverReaches');
+  assert.deepEqual(problems(createPolicySet([segment('a'), segment('order'), invariant], options)), [
+    'all.yaml Invariant/i spec.neverReaches.to[1].segment: there is no segment "orders"; did you mean "order"?',
+  ]);
+  const gone = changePolicySet(made.policySet, { removed: [{ kind: 'Segment', name: 'a' }] }, options);
+  assert.deepEqual(problems(gone), ['all.yaml Invariant/i spec.neverReaches.from.segment: there is no segment "a"']);
+  const np = (place: string) => documentOf(networkPolicy(place, { podSelector: {} }));
+  assert.equal(createPolicySet([np('x/p'), np('y/p')], options).kind, 'ok');
+  assert.deepEqual(problems(createPolicySet([np('x/p'), np('x/p')], options)), [
+    'all.yaml NetworkPolicy/x/p metadata.name: there is another NetworkPolicy/x/p',
+  ]);
 });
