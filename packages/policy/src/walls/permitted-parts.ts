@@ -1,0 +1,173 @@
+import type { PolicySet } from '../resolve/policy-set.ts';
+import type { Peers } from '../resolve/peers.ts';
+import { enforcedRules } from '../resolve/rules-in-order.ts';
+import { prefixContains } from '../select/prefix.ts';
+import { JoinedParts } from './joined-parts.ts';
+import { networkInside, networksOverlap, type WallPlaces } from './wall-places.ts';
+
+/**
+ * Who might be in contact with whom, over any number of permitted connections, in either direction and past no sanitizer. Coarse and
+ * on the safe side: every rule that allows or asks is taken to be permitted at both ends, whatever forbids a part of it. So who is in
+ * two parts is certainly apart; who is in one part may be.
+ */
+export interface PermittedParts {
+  /** The part that the place is in; null for a sanitizer or a host. */
+  part(place: number): number | null;
+  /** The places of the segments, without sanitizers and hosts. */
+  placesOf(segments: readonly string[]): readonly number[];
+}
+
+/**
+ * `kept`: segments whose members are no sanitizers, since they are themselves what is kept apart. A host that is in none of them
+ * passes nothing on either: whoever rules the machine sees all that is on it anyway.
+ */
+export function permittedParts(
+  places: WallPlaces,
+  set: PolicySet,
+  sanitizers: readonly string[],
+  kept: readonly string[],
+): PermittedParts {
+  const search = new PartSearch(places, set);
+  search.exempt(sanitizers, kept);
+  search.joinRules();
+  search.joinPostures();
+  search.joinOverlaps(kept);
+  return search;
+}
+
+class PartSearch implements PermittedParts {
+  readonly #places: WallPlaces;
+  readonly #set: PolicySet;
+  readonly #parts = new JoinedParts();
+  readonly #exempt = new Set<number>();
+  /** Networks that somebody may be in contact with. */
+  readonly #outside = new Set<number>();
+  /** By the key of an end: somebody of it, after all of it were joined; null where nobody is. */
+  readonly #ends = new Map<string, { readonly first: number | null; readonly subjects: boolean; joined: boolean }>();
+
+  constructor(places: WallPlaces, set: PolicySet) {
+    this.#places = places;
+    this.#set = set;
+  }
+
+  part(place: number): number | null {
+    if (this.#exempt.has(place)) return null;
+    return this.#parts.part(place);
+  }
+
+  placesOf(segments: readonly string[]): readonly number[] {
+    const members = segments.flatMap((name) => {
+      const segment = this.#set.segments.get(name);
+      return segment === undefined ? [] : this.#places.inSegment(segment);
+    });
+    return [...new Set(members)].filter((place) => !this.#exempt.has(place));
+  }
+
+  exempt(sanitizers: readonly string[], kept: readonly string[]): void {
+    const keptPlaces = new Set(this.placesOf(kept));
+    const hosts = this.#places.hosts();
+    for (const place of [...this.placesOf(sanitizers), ...hosts]) if (!keptPlaces.has(place)) this.#exempt.add(place);
+  }
+
+  joinRules(): void {
+    for (const { action, from, to } of enforcedRules(this.#set)) {
+      if (action !== 'allow' && action !== 'ask') continue;
+      const [source, destination] = [this.#end(from), this.#end(to)];
+      if (source.first === null || destination.first === null) continue;
+      // Outside addresses among themselves are nobody's business here.
+      if (!source.subjects && !destination.subjects) continue;
+      this.#join(from, source);
+      this.#join(to, destination);
+      this.#parts.join(source.first, destination.first);
+    }
+  }
+
+  #end(peers: Peers) {
+    let end = this.#ends.get(peers.key);
+    if (end === undefined) {
+      let first: number | null = null;
+      let subjects = false;
+      for (const place of this.#members(peers)) {
+        if (this.#isExempt(place)) continue;
+        first ??= place;
+        subjects ||= place < this.#places.parties;
+        if (subjects) break;
+      }
+      end = { first, subjects, joined: false };
+      this.#ends.set(peers.key, end);
+    }
+    return end;
+  }
+
+  #join(peers: Peers, end: { readonly first: number | null; joined: boolean }): void {
+    if (end.joined) return;
+    end.joined = true;
+    for (const place of this.#members(peers)) {
+      if (this.#isExempt(place)) continue;
+      this.#parts.join(end.first!, place);
+      if (place >= this.#places.parties) this.#outside.add(place);
+    }
+  }
+
+  *#members(peers: Peers): Generator<number> {
+    const members = this.#places.of(peers, this.#set.segments, this.#set.namespaces);
+    if (members !== null) {
+      yield* members;
+      return;
+    }
+    for (let place = 0; place < this.#places.parties; place++) yield place;
+    yield* this.#places.everywhere();
+  }
+
+  #isExempt(place: number): boolean {
+    if (this.#exempt.has(place)) return true;
+    const network = this.#places.network(place);
+    if (network === undefined) return false;
+    for (const other of this.#exempt) {
+      const outer = this.#places.network(other);
+      if (outer !== undefined && networkInside(network, outer)) return true;
+    }
+    return false;
+  }
+
+  /** Connections that no rule names: from segments and namespaces whose posture allows them. */
+  joinPostures(): void {
+    const egress: number[] = [];
+    const ingress: number[] = [];
+    for (const segment of this.#set.segments.values()) {
+      if (segment.posture.egress === 'allow') egress.push(...this.#subjectsIn(this.#places.inSegment(segment)));
+      if (segment.posture.ingress === 'allow') ingress.push(...this.#subjectsIn(this.#places.inSegment(segment)));
+    }
+    for (const namespace of this.#set.namespaces.keys()) {
+      const open = this.#subjectsIn(this.#places.inNamespace(namespace));
+      egress.push(...open);
+      ingress.push(...open);
+    }
+    const [first] = [...egress, ...ingress];
+    if (first === undefined) return;
+    const outside = this.#places.everywhere().filter((place) => !this.#isExempt(place));
+    for (const place of outside) this.#outside.add(place);
+    for (const place of [...egress, ...ingress, ...outside]) this.#parts.join(first, place);
+  }
+
+  #subjectsIn(members: readonly number[]): number[] {
+    return members.filter((place) => place < this.#places.parties && !this.#exempt.has(place));
+  }
+
+  /** One address in two networks is one store. */
+  joinOverlaps(kept: readonly string[]): void {
+    for (const place of this.placesOf(kept)) if (place >= this.#places.parties) this.#outside.add(place);
+    const networks = [...this.#outside]
+      .map((place) => ({ place, network: this.#places.network(place)! }))
+      .sort((a, b) => (a.network.prefix.bits < b.network.prefix.bits ? -1 : 1));
+    // Sorted by their bits, a network comes after those that contain it.
+    const around: typeof networks = [];
+    for (const inner of networks) {
+      while (around.length > 0 && !prefixContains(around.at(-1)!.network.prefix.bits, inner.network.prefix.bits))
+        around.pop();
+      for (const outer of around)
+        if (networksOverlap(outer.network, inner.network)) this.#parts.join(outer.place, inner.place);
+      around.push(inner);
+    }
+  }
+}
