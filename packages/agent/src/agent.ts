@@ -204,6 +204,7 @@ class RunningAgent implements Agent {
         context: {
           ...{ parties, rules },
           boot: bootId.slice(0, 8),
+          revisionOf: (stamped, reasons) => this.#core.revisions.of(stamped, reasons),
           attributionOf: (key) => this.#questions.attributionOf(key),
           epochMs: () => this.#epochMs,
           namesOf: (slot, address) => this.#core.learning.namesOf(slot, address),

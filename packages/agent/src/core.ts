@@ -10,6 +10,7 @@ import { expectedLabels, KnownLabels, labelsKey } from './desired/known-labels.t
 import { LocalPolicy } from './desired/policy.ts';
 import { RuleNumbers } from './desired/rule-numbers.ts';
 import { DesiredStore } from './desired/store.ts';
+import { Revisions } from './observe/revisions.ts';
 import { Parties } from './parties.ts';
 import { lookup } from './plan/contents.ts';
 import type { RulesetContent } from './plan/model.ts';
@@ -52,6 +53,9 @@ export class Core {
   readonly parties: Parties;
   readonly reconciler: Reconciler;
   readonly learning: Learning;
+  readonly revisions = new Revisions();
+  /** What the programs stamp verdicts with. */
+  #stamped: number;
   #interfaceAddresses: ReadonlySet<string> = new Set();
   #isEnforcing: boolean;
   #arrivedNs: bigint;
@@ -68,6 +72,7 @@ export class Core {
     this.#isEnforcing = this.#switch.get('off') !== true;
     this.#knownLabels = new KnownLabels(state);
     this.store = new DesiredStore(state);
+    this.#stamped = this.store.revision;
     this.rules = new RuleNumbers(state);
     const unknown = this.rules.numberOf({ reason: { kind: 'builtin', name: 'unknown' } });
     this.#denial = this.#tables.intern({ ranges: [], otherwise: { action: 'deny', rule: unknown } });
@@ -136,6 +141,7 @@ export class Core {
   /** Takes a message of desired state. `mismatch`: the whole state is needed. */
   takeDesired(message: DesiredMessage): 'taken' | 'mismatch' {
     const arrivedNs = this.#options.kernel.nowNs();
+    const { policySet } = this.store;
     const applied = this.store.apply(message);
     switch (applied.kind) {
       case 'incomplete':
@@ -149,6 +155,7 @@ export class Core {
       case 'applied':
         this.#arrivedNs = arrivedNs;
         this.#refusedRevision = [];
+        this.revisions.changed(this.#stamped, this.store.revision, policySet, this.store.policySet);
         this.policy.changed(applied.change);
         this.#learnLabels(applied.change.workloadsSet);
         this.reconciler.reconcileNow();
@@ -203,7 +210,10 @@ export class Core {
     // A pass that did not settle enforces nothing new: the receipt stays with the revision that was.
     const revision = outcome.isSettled ? this.store.revision : (before?.revision ?? 0);
     const { auditHead } = this.store;
-    if (outcome.isSettled) setRevision();
+    if (outcome.isSettled) {
+      this.#stamped = this.store.revision;
+      setRevision();
+    }
     const failed = [...this.#refusedRevision, ...new Set(outcome.failed)]
       .slice(0, 100)
       .map((text) => text.slice(0, 1024));

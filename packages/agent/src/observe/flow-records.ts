@@ -10,6 +10,8 @@ export interface FlowContext {
   readonly rules: RuleNumbers;
   /** Short name of this boot of the machine: the kernel's clock starts anew with each. */
   readonly boot: string;
+  /** The revision of a verdict, from what the programs stamped and who decided. */
+  readonly revisionOf: (stamped: number, reasons: readonly string[]) => number;
   readonly attributionOf: (key: ConnectionKey) => Attribution | null;
   /** Milliseconds since the epoch at kernel time 0. */
   readonly epochMs: () => number;
@@ -108,6 +110,8 @@ function attributed(
   const { key, sourceSlot, destinationSlot, sourceIdentity, destinationIdentity } = ends;
   const source = parties.of(sourceSlot, sourceIdentity, key.source).workload;
   const destination = parties.of(destinationSlot, destinationIdentity, key.destination).workload;
+  const egressReason = sideText(rules, sourceSlot, ends.egressRule);
+  const ingressReason = sideText(rules, destinationSlot, ends.ingressRule);
   const names = destination === null ? context.namesOf(sourceSlot, key.destination).slice(0, partyNamesMax) : [];
   return {
     source: { workload: source, identity: sourceIdentity, address: key.source, port: key.sourcePort },
@@ -119,11 +123,11 @@ function attributed(
       ...(names.length === 0 ? {} : { names }),
     },
     protocol: key.protocol,
-    egressReason: sideText(rules, sourceSlot, ends.egressRule),
-    ingressReason: sideText(rules, destinationSlot, ends.ingressRule),
+    egressReason,
+    ingressReason,
     question: attributionOf(key)?.question ?? null,
     staged: null,
-    revision: ends.revision,
+    revision: context.revisionOf(ends.revision, [egressReason, ingressReason]),
   };
 }
 
