@@ -19,6 +19,7 @@ import {
   seededRandom,
 } from '../testing/generate.ts';
 import { diffPolicies, kindOf } from './diff.ts';
+import type { DifferenceGroup } from './difference.ts';
 import { differenceText } from './difference-text.ts';
 import { partySetHas } from './party-set-has.ts';
 import { portSetHas } from './port-set.ts';
@@ -67,7 +68,7 @@ test('a difference says of every pair and port exactly what decide says', () => 
             const service = generateService(random);
             const flow = { source, destination, ...service };
             const [was, is] = [decide(before, flow).action, decide(after, flow).action];
-            const groups = difference.groups.filter(
+            const groups: readonly DifferenceGroup[] = difference.groups.filter(
               ({ from, to, ports }) =>
                 portSetHas(ports, service.protocol, service.port) &&
                 partySetHas([before, after], from, source) &&
