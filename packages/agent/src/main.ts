@@ -1,11 +1,13 @@
 /**
  * `bulkhead agent`. Starts the agent with the runtime set for a small resident memory (an agent is a guest on its host): a small young
- * generation, code for size, and compiled modules from a cache, which also spares the type stripper. These can only be set when a
- * process begins, so the process replaces itself once, keeping its id.
+ * generation, code for size, compiled modules from a cache, which also spares the type stripper, and the C library's memory in one piece
+ * that is given back when it is free (each thread has its own otherwise, and keeps it). These can only be set when a process begins, so
+ * the process replaces itself once, keeping its id.
  */
 import process from 'node:process';
 
 const runtimeOptions = ['--max-semi-space-size=2', '--optimize-for-size'];
+const allocator = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '262144' };
 const marker = 'BULKHEAD_AGENT_RUNTIME';
 
 const isSet = process.env[marker] === 'set' || runtimeOptions.every((option) => process.execArgv.includes(option));
@@ -15,7 +17,7 @@ if (isSet || process.execve === undefined) {
 } else {
   // Only root's directory: whoever can write the cache writes the code.
   const cache = process.geteuid?.() === 0 ? { NODE_COMPILE_CACHE: '/var/cache/bulkhead/agent-modules' } : {};
-  const environment = { ...cache, ...process.env, [marker]: 'set' };
+  const environment = { ...cache, ...allocator, ...process.env, [marker]: 'set' };
   const words = [process.execPath, ...runtimeOptions, ...process.execArgv, ...process.argv.slice(1)];
   // The warning that execve is experimental tells an operator nothing.
   process.removeAllListeners('warning');
