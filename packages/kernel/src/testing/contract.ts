@@ -5,6 +5,7 @@
 import { describe } from 'node:test';
 import type { Kernel } from '../port.ts';
 import { describeCapacity } from './capacity.ts';
+import { describeJudgingAgain } from './judging-again.ts';
 import { describeJudging } from './judging.ts';
 import { describeNetwork } from './network.ts';
 import { describeTables } from './tables.ts';
@@ -31,6 +32,7 @@ export function describeKernel(name: string, factory: KernelFactory, options: Co
     describeTables(factory, options);
     if (options.fillable.length > 0) describeCapacity(factory, options);
     describeJudging(factory, options);
+    describeJudgingAgain(factory);
     describeNetwork(factory);
   });
 }
