@@ -6,6 +6,7 @@ import {
   type PeerId,
   reservedIdentity,
 } from '../model.ts';
+import { FewSet } from './few-set.ts';
 import { Floors } from './floor.ts';
 import { Groups, isSegmentGroup } from './groups.ts';
 import { type Answer, type Learnt, LearntPeers } from './learnt.ts';
@@ -78,7 +79,7 @@ class IncrementalCompiler implements Compiler {
     const listener = (entry: PeerEntry, group: Group): void => this.#membershipChanged(entry, group);
     const onPrefix = (entry: CidrEntry, covering: PeerEntry): void => this.#prefixChanged(entry, covering);
     const nextNumber = (): number => ++this.#groupsMade;
-    const hostGroup: Group = { key: 'host', number: nextNumber(), members: new Set(), peerSets: new Set() };
+    const hostGroup: Group = { key: 'host', number: nextNumber(), members: new FewSet(), peerSets: new FewSet() };
     joinGroup(this.#host, hostGroup);
     const selections = new Selections({ host: this.#host, listener, nextNumber });
     const networks = new Networks(listener, onPrefix, this.#world);

@@ -4,7 +4,9 @@ import { namespaceOf } from '../resolve/namespace.ts';
 import { namespaceSelectionKey, type Network, networkKey, type Peer, type Peers } from '../resolve/peers.ts';
 import { hasHost, membershipOf, type Segment } from '../resolve/segment.ts';
 import { type Selector, selectorKey, selectorMatches } from '../select/selector.ts';
+import { FewSet } from './few-set.ts';
 import type { NetworkGroup, Networks } from './networks.ts';
+import type { PeerSet } from './peer-set.ts';
 import type { Group, PeerEntry } from './peer.ts';
 import type { Selection, SelectionGroup, Selections, WorkloadSelection } from './selections.ts';
 import { demandedTerms } from './term-index.ts';
@@ -120,7 +122,7 @@ export class Groups {
   #networkGroup(key: string, networks: readonly Network[]): NetworkGroup {
     let group = this.#networkGroups.get(key);
     if (group === undefined) {
-      const [members, peerSets] = [new Set<PeerEntry>(), new Set<never>()];
+      const [members, peerSets] = [new FewSet<PeerEntry>(), new FewSet<PeerSet>()];
       group = { key, number: this.#nextNumber(), networks, active: false, members, peerSets };
       this.#networkGroups.set(key, group);
     }
@@ -130,7 +132,7 @@ export class Groups {
   #nameGroup(pattern: string): NameGroup {
     let group = this.#nameGroups.get(pattern);
     if (group === undefined) {
-      const [members, peerSets] = [new Set<PeerEntry>(), new Set<never>()];
+      const [members, peerSets] = [new FewSet<PeerEntry>(), new FewSet<PeerSet>()];
       group = { key: `dns:${pattern}`, number: this.#nextNumber(), pattern, members, peerSets };
       this.#nameGroups.set(pattern, group);
       this.patternsVersion++;
@@ -176,16 +178,18 @@ function podSelection({ namespaces, pods }: Extract<Peer, { readonly kind: 'pods
   return { workloads, host: null };
 }
 
+const none: readonly string[] = [];
 const segmentPrefix = 'segment:';
 const segmentNetworksPrefix = 'segment-networks:';
 const segmentKey = (name: string): string => `${segmentPrefix}${name}`;
 const segmentNetworksKey = (name: string): string => `${segmentNetworksPrefix}${name}`;
 
 /** The names of the segments that the workload or host of the entry is a member of. */
-export function segmentNamesOf(entry: PeerEntry): string[] {
-  const names: string[] = [];
-  for (const { key } of entry.groups) if (key.startsWith(segmentPrefix)) names.push(key.slice(segmentPrefix.length));
-  return names.sort();
+export function segmentNamesOf(entry: PeerEntry): readonly string[] {
+  let names: string[] | null = null;
+  for (const { key } of entry.groups)
+    if (key.startsWith(segmentPrefix)) (names ??= []).push(key.slice(segmentPrefix.length));
+  return names?.sort() ?? none;
 }
 
 export function isSegmentGroup(group: Group): boolean {

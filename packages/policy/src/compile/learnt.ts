@@ -1,6 +1,7 @@
 import type { PeerId } from '../model.ts';
 import { dnsNameMatches } from '../select/dns-name.ts';
 import { addressBits, type PrefixBits } from '../select/prefix.ts';
+import { FewSet } from './few-set.ts';
 import type { Groups } from './groups.ts';
 import type { Networks } from './networks.ts';
 import { type Group, joinGroup, leaveGroup, type MembershipListener, type PeerEntry } from './peer.ts';
@@ -200,7 +201,7 @@ export class LearntPeers {
   #make(covering: PeerEntry, patterns: readonly Group[]): LearntEntry {
     const key = keyOf(covering, patterns);
     const peer = this.#networks.newPeer();
-    const entry: LearntEntry = { peer, kind: 'learnt', groups: new Set(), signature: null, held: new Set(), key };
+    const entry: LearntEntry = { peer, kind: 'learnt', groups: new FewSet(), signature: null, held: new Set(), key };
     this.#entries.add(entry);
     this.#fresh.add(entry);
     if (!this.#byKey.has(key)) this.#byKey.set(key, entry);

@@ -1,5 +1,6 @@
 import { cidrPeerFirst, type PeerId } from '../model.ts';
 import type { Prefix, PrefixBits } from '../select/prefix.ts';
+import { FewSet } from './few-set.ts';
 import { inNetwork } from '../resolve/segment.ts';
 import type { Network } from '../resolve/peers.ts';
 import { type CidrEntry, type Group, joinGroup, leaveGroup, type MembershipListener, type PeerEntry } from './peer.ts';
@@ -135,7 +136,7 @@ export class Networks {
       kind: 'cidr',
       prefix,
       uses: 1,
-      groups: new Set(),
+      groups: new FewSet(),
       signature: null,
     };
     const covering = this.covering(prefix.bits);

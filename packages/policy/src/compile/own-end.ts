@@ -1,4 +1,5 @@
 import type { Direction } from '../model.ts';
+import { FewSet } from './few-set.ts';
 import { endsOf, type PeerSet, type RuleEntry } from './peer-set.ts';
 import { RuleList } from './rule-list.ts';
 import type { Side } from './side.ts';
@@ -8,9 +9,9 @@ export class OwnEnd {
   readonly set: PeerSet;
   readonly direction: Direction;
   readonly number: number;
-  readonly lists = new Map<PeerSet, RuleList>();
+  readonly lists = new FarLists();
   /** The sides for which these rules speak. */
-  readonly sides = new Set<Side>();
+  readonly sides = new FewSet<Side>();
   #listsWithNames = 0;
 
   constructor(set: PeerSet, direction: Direction, number: number) {
@@ -31,7 +32,7 @@ export class OwnEnd {
     const isNew = list === undefined;
     if (list === undefined) {
       list = new RuleList(listNumber, far);
-      this.lists.set(far, list);
+      this.lists.add(list);
       far.seenBy.add(this);
       if (far.hasNames) this.#listsWithNames++;
     }
@@ -58,3 +59,35 @@ export class OwnEnd {
     return far;
   }
 }
+
+/** Lists by their far end. Most own ends have one or two. */
+class FarLists {
+  #lists: readonly RuleList[] | Map<PeerSet, RuleList> = [];
+
+  get size(): number {
+    return this.#lists instanceof Map ? this.#lists.size : this.#lists.length;
+  }
+
+  get(far: PeerSet): RuleList | undefined {
+    return this.#lists instanceof Map ? this.#lists.get(far) : this.#lists.find((list) => list.far === far);
+  }
+
+  /** One for a far end that has none. */
+  add(list: RuleList): void {
+    const lists = this.#lists;
+    if (lists instanceof Map) lists.set(list.far, list);
+    else if (lists.length < fewMax) this.#lists = [...lists, list];
+    else this.#lists = new Map([...lists, list].map((one) => [one.far, one]));
+  }
+
+  delete(far: PeerSet): void {
+    if (this.#lists instanceof Map) this.#lists.delete(far);
+    else this.#lists = this.#lists.filter((list) => list.far !== far);
+  }
+
+  [Symbol.iterator](): IterableIterator<RuleList> {
+    return this.#lists.values();
+  }
+}
+
+const fewMax = 8;

@@ -1,5 +1,6 @@
 import type { Direction } from '../model.ts';
 import type { ResolvedRule } from '../resolve/rule.ts';
+import type { FewSet } from './few-set.ts';
 import type { OwnEnd } from './own-end.ts';
 import type { Group, PeerEntry } from './peer.ts';
 import type { NumberedVerdict } from './port-table.ts';
@@ -14,7 +15,7 @@ export interface PeerSet {
   /** The rules for which this is the subject's end; null where there are none. */
   readonly own: Record<Direction, OwnEnd | null>;
   /** Own ends with a rule for which this is the far end. */
-  readonly seenBy: Set<OwnEnd>;
+  readonly seenBy: FewSet<OwnEnd>;
   /** How many own ends with sides look at it: its networks are peers while there is one. */
   watchers: number;
   /** Ends of rules that are this set. */

@@ -1,4 +1,5 @@
 import { type IdentityId, type Labels, namedPortPrefix, type PeerId, reservedIdentity } from '../model.ts';
+import { FewSet } from './few-set.ts';
 import type { PeerSet } from './peer-set.ts';
 import type { Prefix } from '../select/prefix.ts';
 
@@ -6,7 +7,7 @@ import type { Prefix } from '../select/prefix.ts';
 export interface PeerEntry {
   readonly peer: PeerId;
   readonly kind: 'identity' | 'host' | 'world' | 'cidr' | 'learnt' | 'others';
-  readonly groups: Set<Group>;
+  readonly groups: FewSet<Group>;
   /** See `signatureOf`; null since the groups changed. */
   signature: string | null;
 }
@@ -39,8 +40,8 @@ export interface Group {
   readonly key: string;
   /** Distinct among the groups of a compiler. */
   readonly number: number;
-  readonly members: Set<PeerEntry>;
-  readonly peerSets: Set<PeerSet>;
+  readonly members: FewSet<PeerEntry>;
+  readonly peerSets: FewSet<PeerSet>;
 }
 
 /** Told of every peer that enters or leaves a group after the group was made. */
@@ -82,16 +83,16 @@ export function portLabelsOf(text: string): Labels {
 }
 
 export function worldEntry(): PeerEntry {
-  return { peer: reservedIdentity.world as number as PeerId, kind: 'world', groups: new Set(), signature: null };
+  return { peer: reservedIdentity.world as number as PeerId, kind: 'world', groups: new FewSet(), signature: null };
 }
 
 export function hostEntry(): HostEntry {
   const peer = reservedIdentity.host as PeerId & IdentityId;
-  return { peer, kind: 'host', labels: {}, ports: '', groups: new Set(), signature: null };
+  return { peer, kind: 'host', labels: {}, ports: '', groups: new FewSet(), signature: null };
 }
 
 /** The unknown workload as a subject: in no group, so that no rule speaks for it. */
 export function unknownEntry(): IdentityEntry {
   const peer = reservedIdentity.unknown as PeerId & IdentityId;
-  return { peer, kind: 'identity', labels: {}, ports: '', groups: new Set(), signature: null };
+  return { peer, kind: 'identity', labels: {}, ports: '', groups: new FewSet(), signature: null };
 }

@@ -7,6 +7,8 @@ import { type Countable, Interned } from './interned.ts';
 export interface NumberedVerdict {
   readonly number: number;
   readonly verdict: SideVerdict;
+  /** The table that says this about everything, while there is one. */
+  everywhere: PortTable | null;
 }
 
 /** What one rule says about ports, in the order of precedence. `verdict: null` passes to the next tier. */
@@ -18,7 +20,10 @@ export interface Layer {
 }
 
 interface CountedVerdict extends NumberedVerdict, Countable {}
-interface CountedTable extends PortTable, Countable {}
+interface CountedTable extends PortTable, Countable {
+  /** Of a table that says the same about everything. */
+  readonly only: NumberedVerdict | null;
+}
 
 /** The verdicts and port tables of one compiler, one object per content. */
 export class PortTables {
@@ -32,7 +37,7 @@ export class PortTables {
 
   /** A verdict that only its maker keeps: a number of its own, without looking for an equal one. */
   newVerdict(verdict: SideVerdict): NumberedVerdict {
-    return { number: ++this.#verdictsMade, verdict };
+    return { number: ++this.#verdictsMade, verdict, everywhere: null };
   }
 
   /** The one object for this verdict among those held here. Holds it until `releaseVerdict`. */
@@ -54,19 +59,24 @@ export class PortTables {
     if (first !== undefined && first.ports === null && first.verdict !== null) return this.single(first.verdict);
     const { ranges, otherwise } = portFunction(layers);
     const parts = ranges.map(({ protocol, from, to, verdict }) => `${protocol}:${from}-${to}=${verdict.number}`);
+    if (parts.length === 0) return this.single(otherwise);
     const key = [otherwise.number, ...parts].join(';');
     return this.#tables.intern(key, () => ({
       key,
       uses: 0,
       ranges: ranges.map((range): PortRange => ({ ...range, verdict: range.verdict.verdict })),
       otherwise: otherwise.verdict,
+      only: null,
     }));
   }
 
   /** The table that says the same about everything. */
   single(verdict: NumberedVerdict): PortTable {
+    if (verdict.everywhere !== null) return verdict.everywhere;
     const key = String(verdict.number);
-    return this.#tables.intern(key, () => ({ key, uses: 0, ranges: [], otherwise: verdict.verdict }));
+    const make = (): CountedTable => ({ key, uses: 0, ranges: [], otherwise: verdict.verdict, only: verdict });
+    verdict.everywhere = this.#tables.intern(key, make);
+    return verdict.everywhere;
   }
 
   hold(table: PortTable): void {
@@ -78,7 +88,9 @@ export class PortTables {
   }
 
   sweep(): void {
-    this.#tables.sweep();
+    this.#tables.sweep(({ only }) => {
+      if (only !== null) only.everywhere = null;
+    });
     this.#verdicts.sweep();
   }
 }

@@ -1,6 +1,7 @@
 import type { Direction } from '../model.ts';
 import type { Peers } from '../resolve/peers.ts';
 import type { ResolvedRule } from '../resolve/rule.ts';
+import { FewSet } from './few-set.ts';
 import type { Groups } from './groups.ts';
 import { OwnEnd } from './own-end.ts';
 import { endsOf, type PeerSet, type RuleEntry } from './peer-set.ts';
@@ -70,33 +71,33 @@ export class RuleBook {
   /** The order of rules is another one now. */
   reorder(): void {
     for (const { own } of this.#peerSets.values()) {
-      for (const direction of directions) for (const list of own[direction]?.lists.values() ?? []) list.reorder();
+      for (const direction of directions) for (const list of own[direction]?.lists ?? []) list.reorder();
     }
   }
 
   /** The rules that speak for the workload of the entry. */
   endsAbout(entry: PeerEntry, direction: Direction): OwnEnd[] {
-    const ends = new Set<OwnEnd>();
+    const ends: OwnEnd[] = [];
     const everybody = this.#everybody?.own[direction];
-    if (everybody != null) ends.add(everybody);
+    if (everybody != null) ends.push(everybody);
     for (const { peerSets } of entry.groups) {
       for (const { own } of peerSets) {
         const end = own[direction];
-        if (end !== null) ends.add(end);
+        if (end !== null && !ends.includes(end)) ends.push(end);
       }
     }
-    return ends.size < 2 ? [...ends] : [...ends].sort((a, b) => a.number - b.number);
+    return ends.length < 2 ? ends : ends.sort((a, b) => a.number - b.number);
   }
 
   /** From now on the end's rules speak for the side. */
   attach(end: OwnEnd, side: Side): void {
     end.sides.add(side);
-    if (end.sides.size === 1) for (const far of end.lists.keys()) this.#watch(far);
+    if (end.sides.size === 1) for (const { far } of end.lists) this.#watch(far);
   }
 
   detach(end: OwnEnd, side: Side): void {
     end.sides.delete(side);
-    if (end.sides.size === 0) for (const far of end.lists.keys()) this.#unwatch(far);
+    if (end.sides.size === 0) for (const { far } of end.lists) this.#unwatch(far);
   }
 
   #verdictOf({ verdict }: ResolvedRule, former: NumberedVerdict | null): NumberedVerdict | null {
@@ -142,7 +143,7 @@ export class RuleBook {
       groups: everybody ? [] : this.#groups.of(peers),
       hasNames: !everybody && peers.list.some(({ kind }) => kind === 'dns'),
       own: { egress: null, ingress: null },
-      seenBy: new Set(),
+      seenBy: new FewSet(),
       watchers: 0,
       uses: 0,
     };

@@ -49,7 +49,7 @@ export class RuleList {
     const rules = this.#rules;
     // Kept in order, so that sorting after a small change is one pass.
     if (rules.length > 1) rules.sort(order.compare);
-    this.#effective = rules.length > 1 ? order.withoutShadowed(rules) : rules.slice();
+    this.#effective = rules.length > 1 ? order.withoutShadowed(rules) : rules;
     return this.#effective;
   }
 }

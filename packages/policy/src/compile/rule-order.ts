@@ -37,7 +37,7 @@ export class RuleOrder {
       const isShadowed = rule.block === 'ordered' ? blockClosed : closed;
       if (isShadowed || rule.ports !== null) return !isShadowed;
       closed = true;
-      blockClosed ||= !this.#isOutranked(rule);
+      blockClosed ||= !this.isOutranked(rule);
       return true;
     });
   }
@@ -48,7 +48,7 @@ export class RuleOrder {
     let tier: string | null = null;
     for (const [index, entry] of rules.entries()) {
       const { rule, verdict } = entry;
-      if (rule.tier !== tier && this.#isOutranked(rule)) {
+      if (rule.tier !== tier && this.isOutranked(rule)) {
         layers.push(...denialsOfBlock(rules, index, destination));
         tier = rule.tier;
       }
@@ -57,7 +57,8 @@ export class RuleOrder {
     return layers;
   }
 
-  #isOutranked(rule: RuleEntry['rule']): boolean {
+  /** True for a rule that a denial of the ordered block may come before. */
+  isOutranked(rule: RuleEntry['rule']): boolean {
     return mayBeOutrankedByBlock(this.#tiers.get(rule.tier)?.order ?? 'severity', rule);
   }
 }

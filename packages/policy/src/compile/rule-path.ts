@@ -57,10 +57,10 @@ export function pathsByPeer<Made>(
   const named = new Map<PeerEntry, RulePath<Made>>();
   let namesPorts = false;
   for (const { lists } of ends) {
-    for (const [set, list] of lists) {
+    for (const list of lists) {
       namesPorts ||= list.namesPorts;
-      if (set.everybody) continue;
-      for (const entry of membersOf(set)) named.set(entry, (named.get(entry) ?? rest).followedBy(list));
+      if (list.far.everybody) continue;
+      for (const entry of membersOf(list.far)) named.set(entry, (named.get(entry) ?? rest).followedBy(list));
     }
   }
   if (!namesPorts) return { named, rest };
@@ -73,7 +73,7 @@ export function pathsByPeer<Made>(
 
 function commonLists(ends: readonly OwnEnd[]): RuleList[] {
   const common: RuleList[] = [];
-  for (const { lists } of ends) for (const [set, list] of lists) if (set.everybody) common.push(list);
+  for (const { lists } of ends) for (const list of lists) if (list.far.everybody) common.push(list);
   return common;
 }
 
@@ -91,7 +91,7 @@ function listsAbout(ends: readonly OwnEnd[], entry: PeerEntry): readonly RuleLis
   for (const { lists } of ends) farEnds += lists.size;
   const found: RuleList[] = [];
   if (farEnds <= candidates * ends.length) {
-    for (const { lists } of ends) for (const [set, list] of lists) if (peerSetHas(set, entry)) found.push(list);
+    for (const { lists } of ends) for (const list of lists) if (peerSetHas(list.far, entry)) found.push(list);
     return found;
   }
   const sets = new Set<PeerSet>();

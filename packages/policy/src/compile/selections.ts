@@ -1,7 +1,9 @@
 import { type IdentityId, type Labels, namespaceLabel, type PeerId, reservedIdentity } from '../model.ts';
 import { namespaceOf, type Namespaces } from '../resolve/namespace.ts';
 import type { Selector } from '../select/selector.ts';
+import { FewSet } from './few-set.ts';
 import { NamespaceScopes, type Scope } from './namespaces.ts';
+import type { PeerSet } from './peer-set.ts';
 import {
   type Group,
   type HostEntry,
@@ -62,7 +64,7 @@ export class Selections {
     this.#listener = parts.listener;
     this.#nextNumber = parts.nextNumber;
     const peer = reservedIdentity.any as PeerId & IdentityId;
-    this.others = { peer, kind: 'others', labels: {}, ports: '', groups: new Set(), signature: null };
+    this.others = { peer, kind: 'others', labels: {}, ports: '', groups: new FewSet(), signature: null };
   }
 
   get size(): number {
@@ -86,7 +88,7 @@ export class Selections {
   addIdentity(id: IdentityId, labels: Labels): IdentityEntry {
     const ports = portLabels(labels);
     const peer = id as PeerId & IdentityId;
-    const entry: IdentityEntry = { peer, kind: 'identity', labels, ports, groups: new Set(), signature: null };
+    const entry: IdentityEntry = { peer, kind: 'identity', labels, ports, groups: new FewSet(), signature: null };
     this.#identities.set(id, entry);
     this.#enter(entry);
     for (const group of this.#groupsSelecting(labels)) joinGroup(entry, group);
@@ -143,7 +145,7 @@ export class Selections {
   setGroup(key: string, selection: Selection): SelectionGroup {
     let group = this.#groups.get(key);
     if (group === undefined) {
-      const [members, peerSets] = [new Set<PeerEntry>(), new Set<never>()];
+      const [members, peerSets] = [new FewSet<PeerEntry>(), new FewSet<PeerSet>()];
       group = { key, number: this.#nextNumber(), selection, scope: null, terms: null, members, peerSets };
       this.#groups.set(key, group);
     } else {
@@ -151,6 +153,10 @@ export class Selections {
     }
     group.selection = selection;
     this.#index(group);
+    if (group.members.size === 0) {
+      for (const entry of this.#entriesSelected(group)) if (!group.members.has(entry)) this.#change(entry, group, true);
+      return group;
+    }
     const after = new Set<PeerEntry>(this.#entriesSelected(group));
     for (const entry of group.members) if (!after.has(entry)) this.#change(entry, group, false);
     for (const entry of after) if (!group.members.has(entry)) this.#change(entry, group, true);

@@ -1,10 +1,12 @@
 import { type CompiledDirection, type Direction, type PeerId, type PortTable, reservedIdentity } from '../model.ts';
 import { type Floor, resolvesNames, withFloor } from './floor.ts';
 import type { OwnEnd } from './own-end.ts';
-import { membersOf, type PeerSet, peerSetHas } from './peer-set.ts';
+import { membersOf, type PeerSet, peerSetHas, type RuleEntry } from './peer-set.ts';
 import { type PeerEntry, portLabelsOf, signatureOf } from './peer.ts';
 import type { PortTables } from './port-table.ts';
 import { type Round, verdictChanged } from './round.ts';
+import type { RuleList } from './rule-list.ts';
+import type { RuleOrder } from './rule-order.ts';
 import { type About, pathsByPeer, rulesAbout, type RulePath } from './rule-path.ts';
 import type { Subject } from './subject.ts';
 import type { DirectionChange, RowChange } from './update.ts';
@@ -219,6 +221,9 @@ export class Side implements CompiledDirection {
   #table(round: Round, { lists, ports }: About, resolves: boolean): PortTable {
     const { floor, ports: ownPorts } = this.#parts;
     if (floor.blocked !== null) return round.tables.single(floor.blocked);
+    const first = floor.guard === null ? firstEffective(lists, round.order) : null;
+    // What stands before all else and is about everything needs no painting.
+    if (first?.rule.ports === null && first.verdict !== null) return round.tables.single(first.verdict);
     const numbers =
       lists.length < 2
         ? (lists[0]?.number ?? '')
@@ -253,5 +258,17 @@ export class Side implements CompiledDirection {
   }
 }
 
+/** The rule before all others; null where there are too many lists for a look at each to be worth it, or none. */
+function firstEffective(lists: readonly RuleList[], order: RuleOrder): RuleEntry | null {
+  if (lists.length > fewLists) return null;
+  let first: RuleEntry | null = null;
+  for (const list of lists) {
+    const [candidate] = list.effective(order);
+    if (candidate !== undefined && (first === null || order.compare(candidate, first) < 0)) first = candidate;
+  }
+  return first === null || order.isOutranked(first.rule) ? null : first;
+}
+
+const fewLists = 4;
 const unknownPeer = reservedIdentity.unknown as number as PeerId;
 const ascending = (a: number, b: number): number => a - b;

@@ -1,6 +1,7 @@
 import type { Direction, PeerId, PortTable } from '../model.ts';
+import { namespaceOf } from '../resolve/namespace.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
-import type { Floors, FloorSubject } from './floor.ts';
+import type { Floor, Floors, FloorSubject } from './floor.ts';
 import { segmentNamesOf } from './groups.ts';
 import type { PortTables } from './port-table.ts';
 import { type Round, verdictChanged } from './round.ts';
@@ -34,12 +35,13 @@ export class Sides {
   /** Gives the subjects the sides that are theirs by the memberships of now. */
   place(subjects: Iterable<Subject>, policySet: PolicySet): void {
     const moves = new Map<Side, Map<string, { parts: SideParts; subjects: Subject[] }>>();
+    const floors = new Map<string, Floor>();
     for (const subject of subjects) {
       const { entry, known } = subject;
       const segments = segmentNamesOf(entry).flatMap((name) => policySet.segments.get(name) ?? []);
       const floorSubject = { entry, known, segments };
       for (const direction of directions) {
-        const parts = this.#partsOf(floorSubject, direction, policySet);
+        const parts = this.#partsOf(floorSubject, direction, this.#floorOf(floorSubject, direction, policySet, floors));
         const current = subject.sides[direction];
         if (current === null) {
           subject.enter(this.#sideOf(direction, parts));
@@ -57,9 +59,18 @@ export class Sides {
     }
   }
 
-  #partsOf(subject: FloorSubject, direction: Direction, policySet: PolicySet): SideParts {
+  /** Workloads in no segment stand where all of their namespace do. */
+  #floorOf(subject: FloorSubject, direction: Direction, policySet: PolicySet, made: Map<string, Floor>): Floor {
     const { entry, known, segments } = subject;
-    const floor = this.#floors.of(direction, subject, policySet);
+    if (!known || segments.length > 0 || entry.kind !== 'identity')
+      return this.#floors.of(direction, subject, policySet);
+    const key = `${direction} ${namespaceOf(entry.labels) ?? ''}`;
+    let floor = made.get(key);
+    if (floor === undefined) made.set(key, (floor = this.#floors.of(direction, subject, policySet)));
+    return floor;
+  }
+
+  #partsOf({ entry, known, segments }: FloorSubject, direction: Direction, floor: Floor): SideParts {
     const isJudged = known && (entry.kind !== 'host' || segments.length > 0);
     const ends = isJudged ? this.#book.endsAbout(entry, direction) : [];
     const ports = direction === 'ingress' ? entry.ports : '';
@@ -92,12 +103,12 @@ export class Sides {
     const [old, now] = [new Set(before.ends), new Set(parts.ends)];
     for (const end of before.ends) {
       if (now.has(end)) continue;
-      for (const set of end.lists.keys()) side.markMembers(set);
+      for (const { far } of end.lists) side.markMembers(far);
       this.#book.detach(end, side);
     }
     for (const end of parts.ends) {
       if (old.has(end)) continue;
-      for (const set of end.lists.keys()) side.markSet(set);
+      for (const { far } of end.lists) side.markSet(far);
       this.#book.attach(end, side);
     }
   }

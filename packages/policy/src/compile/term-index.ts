@@ -1,5 +1,6 @@
 import type { Labels } from '../model.ts';
 import { labelOf, type Selector } from '../select/selector.ts';
+import { FewSet } from './few-set.ts';
 
 /** A label as text: `key`, or `key=value`. */
 export type Term = string;
@@ -25,7 +26,7 @@ export function demandedTerms(selector: Selector): readonly (readonly Term[])[] 
 
 /** Things under terms. What stands under null is found whatever is looked for. */
 export class TermIndex<Item> {
-  readonly #byTerm = new Map<Term, Set<Item>>();
+  readonly #byTerm = new Map<Term, FewSet<Item>>();
   readonly #everywhere = new Set<Item>();
 
   get isEmpty(): boolean {
@@ -39,8 +40,13 @@ export class TermIndex<Item> {
     }
     for (const term of terms) {
       const items = this.#byTerm.get(term);
-      if (items === undefined) this.#byTerm.set(term, new Set([item]));
-      else items.add(item);
+      if (items !== undefined) {
+        items.add(item);
+        continue;
+      }
+      const first = new FewSet<Item>();
+      first.add(item);
+      this.#byTerm.set(term, first);
     }
   }
 
