@@ -1,9 +1,11 @@
 /** What an agent is started with, and what it can be asked while it runs. */
 import type { Kernel } from '@bulkhead/kernel';
+import type { Labels } from '@bulkhead/policy';
 import type { FlowRecord } from '@bulkhead/protocol';
 import type { Logger } from 'pino';
 import type { Clock } from './clock.ts';
 import type { AgentStatus } from './control/status.ts';
+import type { GuardReader } from './host/host-watch.ts';
 import type { ManagerLinkFactory } from './link/manager-link.ts';
 import type { AttachmentFactory, Directory, EndpointRegistry } from './model.ts';
 
@@ -28,6 +30,10 @@ export interface AgentOptions {
   readonly controlSocket: string | null;
   /** Names of the interfaces that lead out of the machine; null: found by their addresses. */
   readonly uplinks?: readonly string[] | null;
+  /** What is said about the host, beside the facts. */
+  readonly hostLabels?: Labels;
+  /** Where SSH servers and managers are; by default nowhere but at port 22. */
+  readonly guard?: GuardReader;
   readonly clock?: Clock;
   readonly connectionsPerEndpoint?: number;
   /** Punts per second and endpoint, and how many at once. */

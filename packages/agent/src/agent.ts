@@ -8,6 +8,7 @@ import { ControlServer } from './control/server.ts';
 import type { AgentStatus } from './control/status.ts';
 import { endpointViews } from './control/top.ts';
 import { Core } from './core.ts';
+import { HostWatch } from './host/host-watch.ts';
 import { Journal } from './journal/journal.ts';
 import { openWriters, type Writers } from './journal/writers.ts';
 import { Conversation } from './link/conversation.ts';
@@ -24,6 +25,7 @@ import { openAgentState, type AgentState } from './state.ts';
 const heartbeatMs = 1_000;
 const interfacesMs = 10_000;
 const learntMs = 5_000;
+const guardMs = 60_000;
 const statusMs = 10_000;
 const pruneMs = 600_000;
 const connectionsPerEndpointDefault = 16_384;
@@ -48,6 +50,7 @@ class RunningAgent implements Agent {
   readonly #terms: Terms;
   readonly #state: AgentState;
   readonly #device: PuntDevice;
+  readonly #hostWatch: HostWatch;
   #link: ManagerLink | null = null;
   #attachment: Attachment | null = null;
   #owned: AsyncDisposableStack | null = null;
@@ -90,6 +93,7 @@ class RunningAgent implements Agent {
     );
     this.#core = new Core({
       ...{ host, kernel, clock, log, state, bootId },
+      hostLabels: options.hostLabels ?? {},
       connectionsPerEndpoint: options.connectionsPerEndpoint ?? connectionsPerEndpointDefault,
       onReceipt: (receipt) => this.#conversation.tellReceipt(receipt),
       onApplied: () => this.#onApplied(),
@@ -97,6 +101,8 @@ class RunningAgent implements Agent {
       setRevision: () => void guarded(log, 'tell the programs the revision', () => this.#setConfig()),
     });
     stack.defer(() => this.#core.reconciler.close());
+    const guard = options.guard ?? (() => ({ ssh: [], managers: [], more: [] }));
+    this.#hostWatch = new HostWatch({ ...{ kernel, log, guard }, core: this.#core });
     const { store, rules, parties } = this.#core;
     this.#terms = new Terms(rules, () => store.policySet);
     this.#questions = stack.use(
@@ -173,6 +179,7 @@ class RunningAgent implements Agent {
   }
 
   #onApplied(): void {
+    this.#hostWatch.applied();
     const { mirror } = this.#core.reconciler;
     this.#questions.judgeHeld((slot) => slot !== 0 && mirror.endpoints.get(slot)?.state === 'held');
   }
@@ -245,6 +252,7 @@ class RunningAgent implements Agent {
       beat,
       { periodMs: learntMs, what: 'end what was learnt', run: () => this.#core.learning.expire() },
       { periodMs: interfacesMs, what: 'read the interfaces', run: () => void this.#readInterfaces() },
+      { periodMs: guardMs, what: 'look for SSH servers', run: () => this.#hostWatch.readGuard() },
       { periodMs: statusMs, what: 'report the status', run: () => this.#conversation.tellStatus() },
       { periodMs: pruneMs, what: 'forget unused rule numbers', run: () => this.#core.pruneRules() },
     ];
@@ -260,7 +268,9 @@ class RunningAgent implements Agent {
       const addresses = interfaces.flatMap((each) => each.addresses.map((address) => address.split('/')[0]!));
       this.#core.setInterfaceAddresses(new Set(addresses));
       const workloads = new Set(this.registry.endpoints().map(({ ifindex }) => ifindex));
-      guardUplinks(this.#options.kernel, uplinksAmong(interfaces, workloads, this.#options.uplinks ?? null));
+      const uplinks = uplinksAmong(interfaces, workloads, this.#options.uplinks ?? null);
+      guardUplinks(this.#options.kernel, uplinks);
+      await this.#hostWatch.interfacesRead({ interfaces, uplinks, workloads }, new Set(addresses));
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
       this.#options.log.warn({ error: error.message }, 'could not read or guard the interfaces');

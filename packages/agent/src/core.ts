@@ -1,6 +1,6 @@
 /** Desired state, registry and the reconcile loop, put together: what decides what is in the kernel. */
 import type { Kernel, KernelVerdict } from '@bulkhead/kernel';
-import { type Problem, protocolNumber, reservedIdentity } from '@bulkhead/policy';
+import { type Labels, type Problem, protocolNumber, reservedIdentity } from '@bulkhead/policy';
 import type { DesiredMessage, ReceiptMessage } from '@bulkhead/protocol';
 import type { Logger } from 'pino';
 import { Reconciler, type Outcome } from './apply/reconcile.ts';
@@ -11,6 +11,8 @@ import { LocalPolicy } from './desired/policy.ts';
 import { RuleNumbers } from './desired/rule-numbers.ts';
 import { DesiredStore } from './desired/store.ts';
 import { Revisions } from './observe/revisions.ts';
+import type { GuardPorts } from './host/guard.ts';
+import { HostEnd } from './host/host-end.ts';
 import { Parties } from './parties.ts';
 import { lookup } from './plan/contents.ts';
 import type { RulesetContent } from './plan/model.ts';
@@ -29,6 +31,8 @@ export interface CoreOptions {
   readonly log: Logger;
   readonly state: AgentState;
   readonly bootId: string;
+  /** What the agent was told to say about its host. */
+  readonly hostLabels: Labels;
   /** Most entries of the connection table that one endpoint may own. */
   readonly connectionsPerEndpoint: number;
   /** A revision is in the kernel, or what failed of it changed. */
@@ -49,6 +53,8 @@ export class Core {
   readonly policy: LocalPolicy;
   readonly store: DesiredStore;
   readonly rules: RuleNumbers;
+  /** The host as a party of policy. */
+  readonly hostEnd: HostEnd;
   readonly registry: Registry;
   readonly parties: Parties;
   readonly reconciler: Reconciler;
@@ -78,7 +84,8 @@ export class Core {
     this.#denial = this.#tables.intern({ ranges: [], otherwise: { action: 'deny', rule: unknown } });
     const everything = this.#tables.intern({ ranges: [], otherwise: { action: 'allow', rule: unknown } });
     const closed = everywhere(this.#denial);
-    this.policy = new LocalPolicy(this.store, this.rules, this.#tables);
+    this.hostEnd = new HostEnd(host, options.hostLabels);
+    this.policy = new LocalPolicy(this.store, this.rules, this.#tables, this.hostEnd.labels);
     const apply = (): void => void this.reconciler.reconcileNow();
     const markDirty = (): void => this.reconciler.markDirty();
     const isGuarded = (ifindex: number): boolean => this.reconciler.mirror.attached.has(ifindex);
@@ -96,6 +103,9 @@ export class Core {
       closed,
       hostAddresses: () => this.#interfaceAddresses,
       isEnforcing: () => this.isEnforcing,
+      hostEnd: this.hostEnd,
+      limits: kernel.maps.limits,
+      nowMs: () => clock.nowMs(),
       connectionsMax: options.connectionsPerEndpoint,
       learnt,
     });
@@ -136,6 +146,14 @@ export class Core {
     if (before.size === addresses.size && [...addresses].every((address) => before.has(address))) return;
     this.#interfaceAddresses = addresses;
     this.reconciler.markDirty();
+  }
+
+  /** What the host's guard keeps open. True where it was something else before. */
+  setGuard(ports: GuardPorts): boolean {
+    if (!this.hostEnd.setGuard(ports)) return false;
+    this.policy.setHost(this.hostEnd.labels);
+    this.reconciler.markDirty();
+    return true;
   }
 
   /** Takes a message of desired state. `mismatch`: the whole state is needed. */
@@ -199,6 +217,7 @@ export class Core {
       this.#options.kernel.maps.forEachConnection(({ egressRule, ingressRule }) =>
         used.add(egressRule).add(ingressRule),
       );
+      for (const entry of this.#options.kernel.maps.hostPorts()) if (entry.kind === 'guard') used.add(entry.rule);
       return used;
     });
   }

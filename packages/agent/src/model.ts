@@ -12,6 +12,14 @@ import type { AgentState } from './state.ts';
 /** `enforce`: the endpoint is judged; `observe`: judged and reported only (a foreign veth before `bulkhead adopt --enforce`). */
 export type EndpointMode = 'enforce' | 'observe';
 
+/** A port at which the host's NAT gives what comes to it to a workload. */
+export interface PublishedAt {
+  readonly protocol: number;
+  readonly port: number;
+  /** Of the host; `0.0.0.0` and `::` for every one of the family. */
+  readonly address: string;
+}
+
 /** What whoever attaches an endpoint knows when the interface exists and its link is still down. */
 export interface EndpointSpec {
   /** Unique on this host and stable over restarts of the agent: the engine's endpoint id, or `netns-…`, `tap-…`, `adopted-…`. */
@@ -99,6 +107,8 @@ export interface EndpointRegistry {
   setFenced(workload: string, fenced: boolean): void;
   /** Addresses that belong to this machine beside those of its interfaces (gateways), by who says so. Replaces the owner's former set. */
   setHostAddresses(owner: string, addresses: readonly string[]): void;
+  /** Every port of the host that is a workload's by the host's NAT. */
+  setPublished(ports: readonly PublishedAt[]): void;
 
   endpoint(endpoint: string): LocalEndpoint | undefined;
   endpoints(): readonly LocalEndpoint[];

@@ -5,12 +5,16 @@ import { hostname, release } from 'node:os';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { openLinuxKernel } from '@bulkhead/kernel';
+import { factPrefix, labelKeyFault, labelValueFault, type Labels } from '@bulkhead/policy';
 import { hostName } from '@bulkhead/protocol';
 import { pino } from 'pino';
 import { startAgent } from './agent.ts';
 import { puntBurstDefault, puntRateDefault } from './agent-options.ts';
 import { attachments, attachmentsDefaults } from './attach/attachments.ts';
 import { dockerDefaults } from './attach/docker/docker-attachment.ts';
+import type { ManagerAddress } from './host/guard.ts';
+import { sshPorts } from './host/ssh-ports.ts';
+import { readCredentials } from './link/credentials.ts';
 import { enrollingLink } from './link/enrolling-link.ts';
 import { stateDirectoryDefault } from './state.ts';
 import { software } from './version.ts';
@@ -30,6 +34,8 @@ const help = `Usage: bulkhead-agent [options]
   --plugin SOCKET       where the engine finds the network driver (default ${dockerDefaults.pluginSocket})
   --resolv-conf FILE    the host's name servers (default /etc/resolv.conf)
   --uplink NAME         an interface that leads out of the machine; may be repeated (default: found by their addresses)
+  --label KEY=VALUE     a label of this host, for segments of hosts; may be repeated
+  --guard-port N        a TCP port of this host that no document can close; may be repeated (SSH's are found)
   --punt-rate N         questions per second and endpoint (default ${puntRateDefault})
   --punt-burst N        … and how many at once (default ${puntBurstDefault})
   --mechanism NAME      auto (default), tcx or clsact
@@ -53,6 +59,8 @@ const options = {
   plugin: { type: 'string', default: dockerDefaults.pluginSocket },
   'resolv-conf': { type: 'string', default: attachmentsDefaults.resolvConf },
   uplink: { type: 'string', multiple: true },
+  label: { type: 'string', multiple: true },
+  'guard-port': { type: 'string', multiple: true },
   'punt-rate': { type: 'string', default: String(puntRateDefault) },
   'punt-burst': { type: 'string', default: String(puntBurstDefault) },
   mechanism: { type: 'string', default: 'auto' },
@@ -70,6 +78,7 @@ async function main(): Promise<void> {
   if (!host.success)
     throw new OptionError(`--host ${values.host}: ${host.error.issues[0]?.message ?? 'is no host name'}`);
   const enrolAt = addressOf('--enrol', values.enrol);
+  const guardPorts = (values['guard-port'] ?? []).map((text) => portOf('--guard-port', text));
   // An error under `error` is told with message, stack and causes: by itself JSON makes nothing of one.
   const serializers = { error: pino.stdSerializers.errWithCause };
   const log = pino({ level: levelOf(values.log), serializers }, pino.destination({ dest: 2, sync: false }));
@@ -102,6 +111,12 @@ async function main(): Promise<void> {
       software,
     }),
     uplinks: values.uplink ?? null,
+    hostLabels: labelsOf(values.label ?? []),
+    guard: () => ({
+      ssh: sshPorts(),
+      managers: [enrolAt, ...linkAddressOf(values.manager, values.state)],
+      more: guardPorts,
+    }),
     puntRate: countOf('--punt-rate', values['punt-rate']),
     puntBurst: countOf('--punt-burst', values['punt-burst']),
     attachments: attachments({ docker, resolvConf: values['resolv-conf'] }),
@@ -129,6 +144,32 @@ function addressOf(where: string, text: string): { readonly host: string; readon
   const port = Number(match?.[3]);
   if (match === null || port < 1 || port > 65_535) throw new OptionError(`${where} ${text}: has to be HOST:PORT`);
   return { host: match[1] ?? match[2]!, port };
+}
+
+/** Where the agent link is: as said, or as the manager said at enrolment. */
+function linkAddressOf(said: string | undefined, directory: string): readonly ManagerAddress[] {
+  if (said !== undefined) return [addressOf('--manager', said)];
+  const known = readCredentials(directory);
+  return known === null ? [] : [{ host: known.linkHost, port: known.linkPort }];
+}
+
+function labelsOf(texts: readonly string[]): Labels {
+  return Object.fromEntries(
+    texts.map((text) => {
+      const at = text.indexOf('=');
+      const [key, value] = at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
+      const fault = labelKeyFault(key) ?? labelValueFault(key, value);
+      if (fault !== null) throw new OptionError(`--label ${text}: ${fault}`);
+      if (key.startsWith(factPrefix)) throw new OptionError(`--label ${text}: ${factPrefix} is for facts`);
+      return [key, value];
+    }),
+  );
+}
+
+function portOf(where: string, text: string): number {
+  const port = Number(text);
+  if (Number.isInteger(port) && port > 0 && port <= 65_535) return port;
+  throw new OptionError(`${where} ${text}: has to be a port from 1 to 65535`);
 }
 
 function countOf(where: string, text: string): number {

@@ -3,6 +3,8 @@ import type { InterfaceInfo, Kernel } from '@bulkhead/kernel';
 
 /** Kinds that are inside the machine: traffic of workloads that are being adopted comes through bridges. */
 const insideKinds = new Set(['bridge', 'dummy', 'loopback', 'tun', 'tap', 'ipvlan', 'macvlan']);
+/** Without Ethernet headers the programs cannot read what passes. */
+const bareKinds = new Set(['wireguard', 'ipip', 'sit', 'gre', 'ip6tnl', 'ip6gre', 'vti', 'vti6', 'ppp', 'xfrm']);
 
 /**
  * Interfaces with an address that others can reach, but for those of workloads and those inside the machine. `names` says which instead.
@@ -14,7 +16,7 @@ export function uplinksAmong(
 ): readonly number[] {
   const isUplink = ({ name, ifindex, kind, addresses }: InterfaceInfo): boolean => {
     if (names !== null) return names.includes(name);
-    if (name === 'lo' || workloads.has(ifindex) || insideKinds.has(kind)) return false;
+    if (name === 'lo' || workloads.has(ifindex) || insideKinds.has(kind) || bareKinds.has(kind)) return false;
     return addresses.some((address) => !address.startsWith('fe80:') && !address.startsWith('169.254.'));
   };
   return interfaces.filter(isUplink).map(({ ifindex }) => ifindex);

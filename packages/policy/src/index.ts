@@ -54,7 +54,7 @@ export { changedPolicies, policyRules, rulesInOrder } from './resolve/rules-in-o
 export { stagedPolicySet } from './resolve/staged.ts';
 export { reasonText } from './resolve/reason.ts';
 export { isolationSuffices, type Membership, membershipOf, type Segment } from './resolve/segment.ts';
-export { decide, decideSide, isSubject, segmentsOf, segmentsOfParty } from './decide/decide.ts';
+export { decide, decideSide, isGuarded, isSubject, segmentsOf, segmentsOfParty } from './decide/decide.ts';
 export { guardFact, guardSpans, needsForce } from './decide/lock-out-guard.ts';
 export {
   checkCondition,

@@ -1,6 +1,7 @@
 /** How each operation is done: one executor a kind, and the compiler checks that none is missing. */
 import { type Kernel, KernelError, type LearntEntry } from '@bulkhead/kernel';
 import { epochModulus, learntKey, type Operation } from '../plan/model.ts';
+import { sameHostPorts } from '../plan/host.ts';
 import { PrefixTable } from '../plan/prefixes.ts';
 import type { KernelMirror } from './mirror.ts';
 
@@ -37,6 +38,10 @@ const executors: Executors = {
     kernel.maps.removeAddress(address);
     mirror.addresses.delete(address);
   },
+  'set-host-ports': ({ kernel, mirror }, { entries }) => {
+    kernel.maps.setHostPorts(entries);
+    mirror.hostPorts = entries;
+  },
   'set-rows': ({ mirror }, { ruleset, rows }) => mirror.setRows(ruleset, rows),
   'remove-rows': ({ mirror }, { ruleset, rows }) => mirror.removeRows(ruleset, rows),
   'set-cidrs': ({ kernel, mirror }, { entries }) => {
@@ -68,9 +73,13 @@ export function execute(target: Target, operation: Operation): void {
 
 /** Removes the connections of endpoints that were taken out: another endpoint may get the slot. */
 export function removeConnectionsOf(kernel: Kernel, slots: ReadonlySet<number>): void {
+  const { hostSlot } = kernel.maps.limits;
   const keys: Parameters<typeof kernel.maps.removeConnections>[0][number][] = [];
   kernel.maps.forEachConnection((connection) => {
-    if (!slots.has(connection.sourceSlot) && !slots.has(connection.destinationSlot)) return;
+    const ends = [connection.sourceSlot, connection.destinationSlot];
+    if (!ends.some((slot) => slots.has(slot))) return;
+    // The host's own end may come and go under a workload's connection, which goes on: the other end is still there.
+    if (ends.every((slot) => slot === hostSlot || (slot !== 0 && !slots.has(slot)))) return;
     const { protocol, source, sourcePort, destination, destinationPort } = connection;
     keys.push({ protocol, source, sourcePort, destination, destinationPort });
   });
@@ -123,6 +132,8 @@ export function readBack({ kernel, mirror }: Target, operations: readonly Operat
     else if (operation.kind === 'set-learnt') differences.push(...learntDifferences(kernel, operation.entries));
     else if (operation.kind === 'set-rows' || operation.kind === 'remove-rows')
       differences.push(...rowDifferences({ kernel, mirror }, operation));
+    else if (operation.kind === 'set-host-ports' && !sameHostPorts(kernel.maps.hostPorts(), mirror.hostPorts))
+      differences.push('the ports of the host’s own end are not what was written');
   }
   for (const slot of slots) {
     const meant = mirror.endpoints.get(slot);
@@ -174,6 +185,8 @@ export function failureText(operation: Operation, error: KernelError): string {
     case 'set-address':
     case 'remove-address':
       return `${operation.kind} ${operation.address}: ${error.message}`;
+    case 'set-host-ports':
+      return `set-host-ports (${operation.entries.length}): ${error.message}`;
     case 'set-cidrs':
       return `set-cidrs ${operation.entries[0]?.cidr} and ${operation.entries.length - 1} more: ${error.message}`;
     case 'remove-cidrs':

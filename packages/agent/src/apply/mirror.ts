@@ -2,6 +2,7 @@
 import type {
   AddressEntry,
   EndpointEntry,
+  HostPort,
   Kernel,
   KernelDirection,
   LearntEntry,
@@ -31,6 +32,7 @@ export class KernelMirror implements ActualKernel {
   endpoints = new Map<number, EndpointEntry>();
   addresses = new Map<string, AddressEntry>();
   cidrs = new Map<string, number>();
+  hostPorts: readonly HostPort[] = [];
   learnt = new Map<string, LearntEntry>();
   rulesets = new Map<number, MirroredRuleset>();
   attached = new Set<number>();
@@ -71,7 +73,8 @@ export class KernelMirror implements ActualKernel {
     for (const [ruleset, found] of rulesets) found.basis = this.#basisStillTrue(ruleset, found);
     this.#roots.clear();
     for (const [table, held] of roots) this.#roots.set(table, held);
-    Object.assign(this, { endpoints, addresses, cidrs, learnt, attached, rulesets });
+    const hostPorts = maps.hostPorts();
+    Object.assign(this, { endpoints, addresses, cidrs, learnt, hostPorts, attached, rulesets });
   }
 
   setRows(ruleset: number, rows: readonly { direction: KernelDirection; peer: number; table: KernelTable }[]): void {

@@ -280,6 +280,7 @@ export class Reconciler {
       case 'remove-endpoint':
       case 'remove-address':
       case 'remove-cidrs':
+      case 'set-host-ports':
       case 'remove-learnt':
       case 'remove-rows':
       case 'judge-endpoints':

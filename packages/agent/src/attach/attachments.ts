@@ -78,6 +78,7 @@ class Attachments implements Attachment {
     this.#hostNetwork = new HostNetwork({
       ...{ routes: kernel.routes, log },
       setHostAddresses: (owner, addresses) => registry.setHostAddresses(owner, addresses),
+      setPublished: (ports) => registry.setPublished(ports),
       onGateways: (gateways) => this.#listeners.listenOn(gateways),
     });
     this.#unsubscribe = registry.onChange(() => this.#forgetNames());

@@ -2,8 +2,9 @@
  * Desired kernel state from everything that has a say: the registry's endpoints, the manager's workloads and identities, compiled
  * policy, addresses of the machine, and the emergency switch.
  */
-import type { AddressEntry, EndpointState, LearntEntry } from '@bulkhead/kernel';
+import type { AddressEntry, EndpointState, LearntEntry, Limits } from '@bulkhead/kernel';
 import { reservedIdentity } from '@bulkhead/policy';
+import type { HostEnd } from '../host/host-end.ts';
 import type { LocalEndpoint, LocalWorkload } from '../model.ts';
 import { learntKey, type DesiredKernel, type EndpointTarget, type RulesetContent } from '../plan/model.ts';
 import type { Registry } from '../registry/registry.ts';
@@ -15,6 +16,9 @@ import type { DesiredStore } from './store.ts';
 
 /** Outer address of a remote host: none, while hosts are not connected by an overlay. */
 const noHost = '::';
+const noMac = '00:00:00:00:00:00';
+/** Most entries of the connection table that the host itself may own, and that outside may open to it. */
+const hostConnectionsMax = 65_536;
 
 export interface KernelStateOptions {
   readonly host: string;
@@ -27,6 +31,9 @@ export interface KernelStateOptions {
   /** Addresses of this machine's interfaces. */
   readonly hostAddresses: () => ReadonlySet<string>;
   readonly isEnforcing: () => boolean;
+  readonly hostEnd: HostEnd;
+  readonly limits: Limits;
+  readonly nowMs: () => number;
   readonly connectionsMax: number;
   readonly learnt: LearntBook;
 }
@@ -42,13 +49,15 @@ export class KernelStateBuilder {
 
   /** Numbers of rules are durable when this returns. */
   build(): DesiredKernel {
-    const { registry, rules, policy, closed } = this.#options;
+    const { registry, rules, policy, closed, hostEnd, store, limits } = this.#options;
     const groups = [...Map.groupBy(registry.endpoints(), (endpoint) => endpoint.workload)].map(([id, endpoints]) => {
       const workload = id === null ? undefined : registry.workload(id);
       const identity = workload === undefined ? undefined : this.identityOf(workload, endpoints);
       return { endpoints, workload, identity };
     });
-    policy.want(new Set(groups.flatMap(({ identity }) => (identity === undefined ? [] : [identity]))));
+    const isHostSubject = hostEnd.isSubject(store.policySet);
+    const identities = groups.flatMap(({ identity }) => (identity === undefined ? [] : [identity]));
+    policy.want(new Set(isHostSubject ? [...identities, reservedIdentity.host] : identities));
     const addresses = this.#addresses();
     // Before contents are read: a peer that nobody had before gets its rows now.
     const learnt = this.#learnt(addresses);
@@ -57,8 +66,11 @@ export class KernelStateBuilder {
       const content = identity === undefined ? undefined : policy.content(identity);
       for (const endpoint of endpoints) targets.set(endpoint.slot, this.#target(endpoint, workload, identity, content));
     }
+    if (isHostSubject) targets.set(limits.hostSlot, this.#hostTarget());
+    const guardRule = rules.numberOf({ reason: { kind: 'builtin', name: 'lock-out-guard' } });
+    const hostPorts = hostEnd.ports(store.policySet, guardRule, registry.published());
     rules.flush();
-    return { endpoints: targets, addresses, cidrs: policy.cidrs(), learnt, closed };
+    return { endpoints: targets, addresses, cidrs: policy.cidrs(), learnt, hostPorts, closed };
   }
 
   /** What the manager said of the workload, or of the same labels before; undefined while nobody knows. */
@@ -123,6 +135,20 @@ export class KernelStateBuilder {
     }
     policy.keepLearnt(keys);
     return entries;
+  }
+
+  /** The host itself. What of it does not depend on policy never changes, so that there is no moment in which it is no subject. */
+  #hostTarget(): EndpointTarget {
+    const { limits, policy, isEnforcing, nowMs } = this.#options;
+    const fixed = { ifindex: 0, generation: 0, mac: noMac, gatewayMac: noMac, ipv4: null, ipv6: null, mtu: 65_535 };
+    return {
+      statics: { slot: limits.hostSlot, kind: 'host', connectionsMax: hostConnectionsMax, ...fixed },
+      state: isEnforcing() ? 'governed' : 'observed',
+      identity: reservedIdentity.host,
+      // Another each time that it becomes a subject: entries from before never match.
+      firstEpoch: Math.floor(nowMs()) % 65_536,
+      content: policy.content(reservedIdentity.host) ?? null,
+    };
   }
 
   #addresses(): ReadonlyMap<string, AddressEntry> {

@@ -7,6 +7,7 @@ import {
   createCompiler,
   type DirectionChange,
   type IdentityId,
+  type Labels,
   type Learnt,
   type PortTable,
   reservedIdentity,
@@ -33,11 +34,13 @@ export class LocalPolicy {
   readonly #learnt = new Map<string, { readonly names: readonly string[]; readonly learnt: Learnt }>();
   #cidrs: ReadonlyMap<string, number> = new Map();
 
-  constructor(store: DesiredStore, rules: RuleNumbers, tables: TableStore) {
+  /** `host`: what is known of this machine. */
+  constructor(store: DesiredStore, rules: RuleNumbers, tables: TableStore, host: Labels) {
     this.#store = store;
     this.#rules = rules;
     this.#tables = tables;
-    this.#take(this.#compiler.update({ policySet: store.policySet, identities: { set: identityEntries(store) } }));
+    const identities = { set: identityEntries(store) };
+    this.#take(this.#compiler.update({ policySet: store.policySet, identities, host }));
   }
 
   /** The store took a revision. */
@@ -47,9 +50,15 @@ export class LocalPolicy {
     this.#take(this.#compiler.update({ policySet: this.#store.policySet, identities: { set, removed } }));
   }
 
+  /** Something else is known of this machine. */
+  setHost(host: Labels): void {
+    this.#take(this.#compiler.update({ host }));
+  }
+
   /** Tables for exactly these identities from now on; those that are not known have none. */
   want(identities: ReadonlySet<number>): void {
-    const added = [...identities].filter((id) => !this.#contents.has(id) && this.#store.identities.has(id));
+    const isKnown = (id: number): boolean => id === reservedIdentity.host || this.#store.identities.has(id);
+    const added = [...identities].filter((id) => !this.#contents.has(id) && isKnown(id));
     const removed = [...this.#contents.keys()].filter((id) => !identities.has(id));
     if (added.length + removed.length === 0) return;
     const subjects = { added: added as IdentityId[], removed: removed as IdentityId[] };

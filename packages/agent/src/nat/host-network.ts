@@ -5,6 +5,7 @@
 import { KernelError, type Routes } from '@bulkhead/kernel';
 import type { Logger } from 'pino';
 import { hostNetwork } from '../attach/network-address.ts';
+import type { PublishedAt } from '../model.ts';
 import { acceptInDockerUser } from './docker-user.ts';
 import { hostRuleset, tableName, type HostTables, type NatNetwork, type NatPort } from './ruleset.ts';
 
@@ -22,6 +23,7 @@ export interface HostNetworkOptions {
   readonly routes: Routes;
   readonly log: Logger;
   readonly setHostAddresses: (owner: string, addresses: readonly string[]) => void;
+  readonly setPublished: (ports: readonly PublishedAt[]) => void;
   /** The gateways are up (or gone): the resolver listens on them. */
   readonly onGateways: (gateways: readonly string[]) => Promise<void>;
 }
@@ -79,6 +81,7 @@ export class HostNetwork {
     await this.#applyUnreachable(tables.networks);
     await this.#applyGateways(tables.networks);
     await this.#applyForwarding(tables.networks);
+    this.#options.setPublished(tables.published.flatMap(publishedAt));
     const text = hostRuleset(tables);
     const verify = this.#toVerify;
     if (verify && (await routes.ruleset(tableName)) === null) {
@@ -148,4 +151,14 @@ export class HostNetwork {
       });
     }
   }
+}
+
+const protocolNumbers = { tcp: 6, udp: 17, sctp: 132 } as const;
+
+/** As the programs look it up: the host's address, or the one that stands for every one of the workload's family. */
+function publishedAt({ protocol, hostAddress, hostPort, address }: NatPort): readonly PublishedAt[] {
+  const every = address.includes(':') ? '::' : '0.0.0.0';
+  const isOtherFamily = hostAddress !== '' && hostAddress.includes(':') !== address.includes(':');
+  if (isOtherFamily) return [];
+  return [{ protocol: protocolNumbers[protocol], port: hostPort, address: hostAddress === '' ? every : hostAddress }];
 }

@@ -3,6 +3,7 @@ import type {
   AddressEntry,
   EndpointEntry,
   EndpointState,
+  HostPort,
   KernelDirection,
   LearntEntry,
   LearntKey,
@@ -40,6 +41,8 @@ export interface DesiredKernel {
   readonly cidrs: ReadonlyMap<string, number>;
   /** By `learntKey`. Only addresses that nobody of ours has. */
   readonly learnt: ReadonlyMap<string, LearntEntry>;
+  /** Exceptions of the host's own end. */
+  readonly hostPorts: readonly HostPort[];
   readonly closed: RulesetContent;
 }
 
@@ -55,6 +58,7 @@ export interface ActualKernel {
   readonly addresses: ReadonlyMap<string, AddressEntry>;
   readonly cidrs: ReadonlyMap<string, number>;
   readonly learnt: ReadonlyMap<string, LearntEntry>;
+  readonly hostPorts: readonly HostPort[];
   readonly rulesets: ReadonlyMap<number, ActualRuleset>;
   /** Interfaces that have the workload programs. */
   readonly attached: ReadonlySet<number>;
@@ -77,6 +81,8 @@ export type Operation =
   | { readonly kind: 'attach'; readonly slot: number; readonly ifindex: number }
   | { readonly kind: 'set-address'; readonly address: string; readonly entry: AddressEntry }
   | { readonly kind: 'remove-address'; readonly address: string }
+  /** These and no others. */
+  | { readonly kind: 'set-host-ports'; readonly entries: readonly HostPort[] }
   | {
       readonly kind: 'set-rows';
       readonly ruleset: number;

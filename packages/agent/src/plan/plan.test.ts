@@ -167,7 +167,7 @@ function desiredOf(store: TableStore, closed: RulesetContent, scene: Scene): Des
       .filter(({ slot, address }) => endpoints.has(slot) && !addresses.has(address))
       .map((entry) => [learntKey(entry), entry]),
   );
-  return { endpoints, addresses, cidrs: new Map(cidrs), learnt, closed };
+  return { endpoints, addresses, cidrs: new Map(cidrs), learnt, hostPorts: [], closed };
 }
 
 /** Leads from scene to scene; after every operation no flow may be at a level that it has neither before nor after the plan. */

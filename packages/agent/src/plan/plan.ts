@@ -22,6 +22,7 @@ import {
   type Refusals,
   type RulesetContent,
 } from './model.ts';
+import { hostAddressesToJudge, hostPortChanges } from './host.ts';
 import { distinct, movesBetween, type LearntMove, type Moves } from './moves.ts';
 import { withoutRefused } from './refuse.ts';
 import { assignRulesets, garbageOf, isOthers, rowsOf, RulesetNumbers, type Assignment } from './rulesets.ts';
@@ -83,14 +84,17 @@ export function plan(input: PlanInput): Plan {
   const admit = sorted.admit.map(({ slot, target, ruleset }) => words.flip(slot, target, target.identity, ruleset));
   const phases: readonly (readonly Operation[])[] = [
     sorted.withdraw,
-    [...closedRows(actual, desired), ...assignment.prepare, ...stages.prepare],
+    [...closedRows(actual, desired), ...hostPortChanges(actual, desired), ...assignment.prepare, ...stages.prepare],
     ...amended.narrow,
     stages.narrow,
     [...moved.operations, ...stages.move],
     ...amended.widen,
     stages.widen,
     admit,
-    judgeAgain(moved, losing(context, actual, desired, moved.learnt)),
+    judgeAgain(
+      { ...moved, addresses: [...moved.addresses, ...hostAddressesToJudge(actual, desired)] },
+      losing(context, actual, desired, moved.learnt),
+    ),
   ];
   return {
     phases: phases.filter((phase) => phase.length > 0),
@@ -169,9 +173,17 @@ function sortEndpoints(input: PlanInput, desired: DesiredKernel, assignment: Ass
     const before = actual.endpoints.get(slot);
     const ruleset = assignment.bySlot.get(slot) ?? closedRuleset;
     const opens = isOpen(target.state, ruleset);
-    if (!actual.attached.has(target.statics.ifindex))
+    const isHost = target.statics.kind === 'host';
+    if (!isHost && !actual.attached.has(target.statics.ifindex))
       withdraw.push({ kind: 'attach', slot, ifindex: target.statics.ifindex });
-    if (before === undefined || isOtherEndpoint(before, target) || (!opens && wordDiffers(before, target, ruleset))) {
+    if (isHost && before === undefined) {
+      // Nobody waits for it to be known, and until now it was judged by nobody: one step, and its rules are in force.
+      admit.push({ slot, target, ruleset });
+    } else if (
+      before === undefined ||
+      isOtherEndpoint(before, target) ||
+      (!opens && wordDiffers(before, target, ruleset))
+    ) {
       // Unknown to the kernel, another interface, or closed from now on: nothing passes before (or unless) it is admitted below.
       const state = opens ? 'held' : target.state;
       const identity = opens ? reservedIdentity.unknown : target.identity;

@@ -12,6 +12,7 @@ export const emptyKernel: ActualKernel = {
   addresses: new Map(),
   cidrs: new Map(),
   learnt: new Map(),
+  hostPorts: [],
   rulesets: new Map(),
   attached: new Set(),
 };
@@ -38,6 +39,7 @@ export function single(operation: Operation): readonly Operation[] {
     case 'attach':
     case 'set-address':
     case 'remove-address':
+    case 'set-host-ports':
     case 'judge-again':
       return [operation];
   }
@@ -50,6 +52,7 @@ export function applied(actual: ActualKernel, operation: Operation): ActualKerne
     addresses: new Map(actual.addresses),
     cidrs: new Map(actual.cidrs),
     learnt: new Map(actual.learnt),
+    hostPorts: actual.hostPorts,
     rulesets: new Map(actual.rulesets),
     attached: new Set(actual.attached),
   };
@@ -62,6 +65,9 @@ export function applied(actual: ActualKernel, operation: Operation): ActualKerne
       break;
     case 'attach':
       next.attached.add(operation.ifindex);
+      break;
+    case 'set-host-ports':
+      next.hostPorts = operation.entries;
       break;
     case 'set-address':
       next.addresses.set(operation.address, operation.entry);

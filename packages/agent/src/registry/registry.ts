@@ -7,6 +7,7 @@ import {
   type EndpointSpec,
   type LocalEndpoint,
   type LocalWorkload,
+  type PublishedAt,
   type RegistryChange,
   RegistryError,
 } from '../model.ts';
@@ -37,12 +38,14 @@ export class Registry implements EndpointRegistry {
   readonly #endpointRecords: Records<LocalEndpoint>;
   readonly #workloadRecords: Records<LocalWorkload>;
   readonly #hostRecords: Records<readonly string[]>;
+  readonly #publishedRecords: Records<readonly PublishedAt[]>;
   readonly #endpoints: Map<string, LocalEndpoint>;
   readonly #workloads: Map<string, LocalWorkload>;
   readonly #hostAddresses: Map<string, readonly string[]>;
   readonly #bySlot = new Map<number, LocalEndpoint>();
   readonly #listeners = new Set<(change: RegistryChange) => void>();
   #lastSlot = 0;
+  #published: readonly PublishedAt[] = [];
 
   constructor(options: RegistryOptions) {
     const { state, bootId } = options;
@@ -50,6 +53,8 @@ export class Registry implements EndpointRegistry {
     this.#endpointRecords = state.records('endpoint', (value) => value as LocalEndpoint);
     this.#workloadRecords = state.records('workload', (value) => value as LocalWorkload);
     this.#hostRecords = state.records('host-addresses', (value) => value as readonly string[]);
+    this.#publishedRecords = state.records('published', (value) => value as readonly PublishedAt[]);
+    this.#published = this.#publishedRecords.get('all') ?? [];
     const boot = state.records('boot', String);
     if (boot.get('id') !== bootId) {
       state.transaction(() => {
@@ -149,6 +154,17 @@ export class Registry implements EndpointRegistry {
       if (endpoint.fenced !== fenced) this.#change({ ...endpoint, fenced });
     }
     this.#options.apply();
+  }
+
+  setPublished(ports: readonly PublishedAt[]): void {
+    if (JSON.stringify(ports) === JSON.stringify(this.#published)) return;
+    this.#publishedRecords.set('all', ports);
+    this.#published = ports;
+    this.#options.markDirty();
+  }
+
+  published(): readonly PublishedAt[] {
+    return this.#published;
   }
 
   setHostAddresses(owner: string, addresses: readonly string[]): void {
@@ -257,13 +273,15 @@ export class Registry implements EndpointRegistry {
 
   /** The next slot after the one given last: a slot rests for as long as possible before it is used again. */
   #freeSlot(): number {
-    const { endpointsMax } = this.#options.kernel.maps.limits;
+    const { endpointsMax, hostSlot } = this.#options.kernel.maps.limits;
+    // The host's own slot is nobody else's.
+    const slotsMax = Math.min(endpointsMax, hostSlot) - 1;
     const used = new Set([...this.#endpoints.values()].map(({ slot }) => slot));
-    for (let step = 1; step < endpointsMax; step++) {
-      const slot = ((this.#lastSlot + step - 1) % (endpointsMax - 1)) + 1;
+    for (let step = 1; step <= slotsMax; step++) {
+      const slot = ((this.#lastSlot + step - 1) % slotsMax) + 1;
       if (!used.has(slot)) return slot;
     }
-    throw new RegistryError('full', `there are ${endpointsMax - 1} endpoints, no more fit`);
+    throw new RegistryError('full', `there are ${slotsMax} endpoints, no more fit`);
   }
 }
 

@@ -282,6 +282,7 @@ export class SimulatedMaps implements Maps {
     return pinned;
   }
   #checkSlot(slot: number, operation: string): void {
+    if (slot === this.limits.hostSlot) return;
     if (!Number.isInteger(slot) || slot < 1 || slot >= this.limits.endpointsMax)
       throw new KernelError(operation, 'ERANGE');
   }
