@@ -100,10 +100,11 @@ SHARED int reset_connection(struct packet *p, struct connection *c)
   return 1;
 }
 
-SHARED int settle_reset(struct __sk_buff *skb, struct packet *p, struct judgement *j, struct connection *c)
+/* What is left is to answer the packet; by the caller, since every nested call costs stack. */
+SHARED int settle_reset(struct packet *p, struct judgement *j, struct connection *c)
 {
   if (!p || !j || !c)
-    return TC_ACT_SHOT;
+    return 0;
   j->verdict.reason = counter_live_reset;
   if (c->state == tcp_reset) {
     count_at(p->slot[0] ? p->slot[0] : p->slot[1], counter_live_reset);
@@ -111,5 +112,5 @@ SHARED int settle_reset(struct __sk_buff *skb, struct packet *p, struct judgemen
     tell_refused(p, j);
     reset_connection(p, c);
   }
-  return answer_reject(skb, p);
+  return 0;
 }

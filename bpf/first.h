@@ -234,8 +234,10 @@ SHARED int settle(struct __sk_buff *skb, struct packet *p, struct judgement *j, 
   }
   if (verdict->observed_action != action_allow)
     tell_observed(p, j, verdict->observed_action);
-  if (unlikely(verdict->resets && c))
-    return settle_reset(skb, p, j, c);
+  if (unlikely(verdict->resets && c)) {
+    settle_reset(p, j, c);
+    return answer_reject(skb, p);
+  }
   if (verdict->wait)
     return punt_packet(skb, p, j);
   if (verdict->action == action_ask && !(flags & connection_decided) && !(c && still_decided(c, verdict)))
