@@ -1,5 +1,5 @@
 /** What documents mean: for traffic that was recorded, and for invariants. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import {
   argumentText,
   type InvariantResult,
@@ -26,6 +26,10 @@ export const registerAnalyse: Registration = (program, shell) => {
 
 const dayMs = 86_400_000;
 
+function dayOption(flag: string): Option {
+  return new Option(`${flag} <duration>`, 'flows not older than').argParser(durationOption(flag)).default(dayMs, '24h');
+}
+
 interface SimulateOptions {
   readonly file?: readonly string[];
   readonly since: number;
@@ -37,7 +41,7 @@ function registerSimulate(program: Command, shell: Shell): void {
     .command('simulate')
     .description('What documents would have made of recorded flows: which would change, from what to what')
     .option(...fileFlag)
-    .option('--since <duration>', 'flows not older than (24h)', durationOption('--since'), dayMs)
+    .addOption(dayOption('--since'))
     .option('--segment <segment>', 'only flows with an end in it')
     .action(async (options: SimulateOptions, self: Command) => {
       const documents = options.file === undefined ? [] : await readDocuments(options.file);
@@ -111,7 +115,7 @@ function registerRecommend(program: Command, shell: Shell): void {
     .command('recommend')
     .description('The least policy that allows what was seen and allowed, as documents to review')
     .option('--segment <segment>', 'only connections with an end in it, beside the documents in force')
-    .option('--from-flows <duration>', 'flows not older than (24h)', durationOption('--from-flows'), dayMs)
+    .addOption(dayOption('--from-flows'))
     .option('--name <name>', 'name of the policy', 'recommended')
     .action(async (options: RecommendOptions, self: Command) => {
       const { api } = await connect(self, shell);

@@ -60,8 +60,9 @@ function registerApply(program: Command, shell: Shell): void {
       const removed = options.prune === true ? await prunedBy(api, documents, options.label!) : [];
       const expected = options.expectRevision === undefined ? {} : { expectRevision: options.expectRevision };
       const query = { dryRun, ...expected };
+      const sentMs = shell.nowMs();
       const applied = valueOf(await api.applyDocuments({ query, body: { documents: [...documents], removed } }));
-      await tellApplied(api, shell, self, applied, options);
+      await tellApplied(api, shell, self, applied, { ...options, sentMs });
     });
   examples(command, [
     ['bulkhead apply -f policy/', 'a folder of documents, as one change'],
@@ -81,7 +82,7 @@ async function tellApplied(
   shell: Shell,
   command: Command,
   applied: Applied,
-  { wait }: { readonly wait?: number | true },
+  { wait, sentMs }: { readonly wait?: number | true; readonly sentMs: number },
 ): Promise<void> {
   const format = outputFormatOf(command);
   const waits = wait !== undefined && !applied.dryRun;
@@ -92,7 +93,7 @@ async function tellApplied(
   if (isText || !waits) print(applied);
   tellRevision(shell, applied);
   if (!waits) return;
-  const receipts = await waitForReceipts(api, shell, applied.revision, wait);
+  const receipts = await waitForReceipts(api, shell, applied.revision, { wait, sentMs });
   if (!isText) print({ ...applied, receipts: receipts.hosts });
 }
 
@@ -161,8 +162,9 @@ function registerDelete(program: Command, shell: Shell): void {
       const dryRun = options.dryRun === true;
       const remove = await removalOf(options, kind, name);
       const { api } = await connect(self, shell);
+      const sentMs = shell.nowMs();
       const applied = valueOf(await remove(api, dryRun));
-      await tellApplied(api, shell, self, applied, options);
+      await tellApplied(api, shell, self, applied, { ...options, sentMs });
     });
   examples(command, [
     ['bulkhead delete policy orders', 'one document'],

@@ -16,15 +16,17 @@ const countStepMs = 500;
 /** Hosts that are listed with their latency, the slowest first; of the others only how many. */
 const hostsListedMax = 20;
 
-/** `wait`: milliseconds, or true for the default. Throws with exit code 8 when the time is up. */
+/**
+ * `wait`: milliseconds, or true for the default; `sentMs`: when the change was sent, which is where the time that is told begins. Throws
+ * with exit code 8 when the time is up.
+ */
 export async function waitForReceipts(
   api: ApiClient,
   shell: Shell,
   revision: number,
-  wait: number | true,
+  { wait, sentMs }: { readonly wait: number | true; readonly sentMs: number },
 ): Promise<Receipts> {
-  const beganMs = shell.nowMs();
-  const endMs = beganMs + (wait === true ? waitDefaultMs : wait);
+  const endMs = shell.nowMs() + (wait === true ? waitDefaultMs : wait);
   const progress = shell.terminal.progress(`revision ${revision} on every host`);
   const stepMs = shell.terminal.width === undefined ? waitStepMs : countStepMs;
   try {
@@ -36,7 +38,7 @@ export async function waitForReceipts(
       progress.update({ note: `${bar(done)} ${receipts.enforcedCount} of ${receipts.hostsCount}` });
       if (receipts.complete) {
         progress.end();
-        tellEnforced(shell, receipts, shell.nowMs() - beganMs);
+        tellEnforced(shell, receipts, shell.nowMs() - sentMs);
         return receipts;
       }
       if (shell.nowMs() >= endMs) throw late(receipts);
@@ -57,7 +59,7 @@ function tellEnforced(shell: Shell, receipts: Receipts, tookMs: number): void {
   const { err } = shell.terminal;
   if (receipts.hostsCount === 0) return err('no host is connected: it will be enforced when one is');
   for (const line of latencyLines(receipts.hosts)) err(line);
-  err(`enforced on ${plural(receipts.enforcedCount, 'host')} after ${duration(tookMs)}`);
+  err(`enforced on ${plural(receipts.enforcedCount, 'host')}, ${duration(tookMs)} after it was sent`);
   const failed = receipts.hosts.flatMap((host) => host.failed.map((what) => ({ where: host.host, what })));
   if (failed.length > 0)
     throw new CommandFailure('failed', 'some of it could not be applied and stays denied', { faults: failed });
