@@ -3,7 +3,7 @@ import { isStaged } from '../documents/kubernetes-form.ts';
 import { type Direction, protocolNumber } from '../model.ts';
 import type { Selector } from '../select/selector.ts';
 import { everybody, networkWithInside, type Peer, type Peers, peersOf } from './peers.ts';
-import { everyPort, type NamedPort, type PortSpan, type RulePorts, spanOf } from './ports.ts';
+import { everyPort, type NamedPort, type RulePorts, spanOf } from './ports.ts';
 import type { ResolvedRule } from './rule.ts';
 
 type Spec = NetworkPolicyDocument['spec'];
@@ -54,23 +54,32 @@ export function networkPolicyRules(document: NetworkPolicyDocument): readonly Re
       ingress: direction === 'ingress',
       from: direction === 'egress' ? own : far,
       to: direction === 'egress' ? far : own,
-      ...ports,
+      ports: ports.ports,
+      namedPorts: ports.namedPorts,
       document: null,
     });
   };
   const directions = selectedDirections(spec);
   if (directions.has('ingress')) {
     for (const [index, { from, ports }] of (spec.ingress ?? []).entries())
-      add('ingress', `ingress[${index}]`, farEnd(namespace, from), resolvePortDocuments(ports), 'additive');
+      add('ingress', placeName('ingress', index), farEnd(namespace, from), resolvePortDocuments(ports), 'additive');
     add('ingress', nodeRule, ownNode, everyPort, 'additive');
     add('ingress', isolationRule.ingress, everybody, everyPort, 'closing');
   }
   if (directions.has('egress')) {
     for (const [index, { to, ports }] of (spec.egress ?? []).entries())
-      add('egress', `egress[${index}]`, farEnd(namespace, to), resolvePortDocuments(ports), 'additive');
+      add('egress', placeName('egress', index), farEnd(namespace, to), resolvePortDocuments(ports), 'additive');
     add('egress', isolationRule.egress, everybody, everyPort, 'closing');
   }
-  return rules;
+  // A list that grew has room for more, which this one will never need.
+  return rules.slice();
+}
+
+const placeNames = { ingress: [] as string[], egress: [] as string[] };
+
+/** `ingress[0]`: the same text for all policies. */
+function placeName(direction: Direction, index: number): string {
+  return (placeNames[direction][index] ??= `${direction}[${index}]`);
 }
 
 const ownNode = peersOf([{ kind: 'host' }]);
@@ -101,14 +110,16 @@ function podsIn(namespace: string, pods: Selector | undefined): Peer {
 /** No ports at all are every protocol; a port without a protocol is of TCP, and a protocol without a port is all of it. */
 function resolvePortDocuments(documents: PortDocuments): RulePorts {
   if (documents === undefined || documents.length === 0) return everyPort;
-  const ports: PortSpan[] = [];
-  const namedPorts: NamedPort[] = [];
-  for (const { protocol = 'TCP', port, endPort } of documents) {
-    const number = kubernetesProtocol[protocol];
-    if (typeof port === 'string') namedPorts.push({ name: port, protocol: number });
-    else ports.push(spanOf(number, port, endPort));
-  }
-  return { ports, namedPorts: namedPorts.length === 0 ? everyPort.namedPorts : namedPorts };
+  const numbered = documents.filter(({ port }) => typeof port !== 'string');
+  const named = documents.flatMap(({ protocol = 'TCP', port }): readonly NamedPort[] =>
+    typeof port === 'string' ? [{ name: port, protocol: kubernetesProtocol[protocol] }] : [],
+  );
+  return {
+    ports: numbered.map(({ protocol = 'TCP', port, endPort }) =>
+      spanOf(kubernetesProtocol[protocol], port as number | undefined, endPort),
+    ),
+    namedPorts: named.length === 0 ? everyPort.namedPorts : named,
+  };
 }
 
 export const kubernetesProtocol = {

@@ -14,7 +14,10 @@ import { type Invariant, invariantOf } from './invariant.ts';
 import { labelsOfNamespace, type Namespaces } from './namespace.ts';
 import { builtinTiers, type Tier } from './precedence.ts';
 import { checkConditions, checkNames, checkReferences, checkTiers, type Refuse } from './references.ts';
+import { checkWalls } from './wall-references.ts';
 import { type Segment, segmentOf } from './segment.ts';
+import { wallOf } from './wall.ts';
+import type { WallRule } from '../walls/wall.ts';
 
 /** The documents of a set, by kind and name (see `documentName`). */
 export type DocumentsByKind = { readonly [Kind in DocumentKind]: ReadonlyMap<string, DocumentOf<Kind>> };
@@ -27,6 +30,7 @@ export interface PolicySet {
   readonly tiers: readonly Tier[];
   readonly namespaces: Namespaces;
   readonly invariants: ReadonlyMap<string, Invariant>;
+  readonly walls: ReadonlyMap<string, WallRule>;
   /** References of the policies that are staged. */
   readonly staged: ReadonlySet<string>;
   /** Whether the staged policies count as the others do; see `stagedPolicySet`. */
@@ -54,6 +58,11 @@ export interface ConditionFault {
 export interface PolicySetOptions {
   /** Parses and type-checks the text of a `when`; null where it is right. */
   readonly checkCondition: (text: string) => ConditionFault | null;
+  /**
+   * Whoever keeps the contacts of walls says so; everybody else refuses Wall documents, since a wall that nobody keeps is worse than
+   * none.
+   */
+  readonly keepsWalls?: boolean;
   /** The file that a document came from, for messages. */
   readonly fileOf?: (document: Document) => string | undefined;
 }
@@ -75,6 +84,7 @@ export const emptyPolicySet: PolicySet = {
     Policy: new Map(),
     Namespace: new Map(),
     Invariant: new Map(),
+    Wall: new Map(),
     NetworkPolicy: new Map(),
     ClusterNetworkPolicy: new Map(),
     AdminNetworkPolicy: new Map(),
@@ -84,6 +94,7 @@ export const emptyPolicySet: PolicySet = {
   tiers: builtinTiers,
   namespaces: new Map(),
   invariants: new Map(),
+  walls: new Map(),
   staged: new Set(),
   enforcesStaged: false,
   lineage: { self: {}, parent: null, policies: [], namespaces: [] },
@@ -112,6 +123,8 @@ export function changePolicySet(
   checkNames(change.set ?? [], refuse);
   const after = changedSet(before, change);
   checkTiers(after, refuse);
+  if (after.walls !== before.walls || after.segments !== before.segments)
+    checkWalls(after, options.keepsWalls === true, refuse);
   for (const document of documentsToCheck(before, after, change.set ?? [])) {
     checkReferences(document, after, refuse);
     if (document.kind === 'Policy' && before.documents.Policy.get(document.metadata.name) !== document)
@@ -141,6 +154,7 @@ function changedSet(before: PolicySet, { set = [], removed = [] }: PolicySetChan
     segments: same('Segment') ? before.segments : resolvedMap(documents.Segment, segmentOf),
     tiers: same('Tier') ? before.tiers : tiersOf(documents),
     namespaces: same('Namespace') ? before.namespaces : changedNamespaces(before.namespaces, set, removed),
+    walls: same('Wall') ? before.walls : resolvedMap(documents.Wall, wallOf),
     invariants: same('Invariant') ? before.invariants : resolvedMap(documents.Invariant, invariantOf),
     staged,
     enforcesStaged: before.enforcesStaged,

@@ -78,7 +78,7 @@ function checkSegments(
 
 const namesListedMax = 20;
 
-function unknownName(what: string, name: string, known: Iterable<string>): [reason: string, allowed: string] {
+export function unknownName(what: string, name: string, known: Iterable<string>): [reason: string, allowed: string] {
   const names = [...known].sort();
   const nearest = nearestName(name, names);
   const listed = names.slice(0, namesListedMax).join(', ') + (names.length > namesListedMax ? ', …' : '');

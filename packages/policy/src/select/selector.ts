@@ -44,6 +44,7 @@ export function labelOf(labels: Labels, key: string): string | undefined {
 /** Equal texts mean equal selectors, whatever order their parts were written in. */
 export function selectorKey(selector: Selector): string {
   const terms = Object.entries(selector.matchLabels ?? {}).map(([key, value]) => JSON.stringify([key, 'In', value]));
+  if (selector.matchExpressions === undefined && terms.length < 2) return terms[0] ?? '';
   for (const expression of selector.matchExpressions ?? []) {
     const values = [...new Set(expression.values ?? [])].sort();
     terms.push(JSON.stringify([expression.key, expression.operator, ...values]));
