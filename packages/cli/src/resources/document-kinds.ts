@@ -12,6 +12,7 @@ export const documentNames: readonly DocumentNames[] = [
   { kind: 'Tier', names: ['tiers', 'tier'] },
   { kind: 'Namespace', names: ['namespaces', 'namespace', 'ns'] },
   { kind: 'Invariant', names: ['invariants', 'invariant', 'inv'] },
+  { kind: 'Wall', names: ['walls', 'wall'] },
   { kind: 'NetworkPolicy', names: ['networkpolicies', 'networkpolicy', 'netpol'], namespaced: true },
   { kind: 'ClusterNetworkPolicy', names: ['clusternetworkpolicies', 'clusternetworkpolicy', 'cnp'] },
   { kind: 'AdminNetworkPolicy', names: ['adminnetworkpolicies', 'adminnetworkpolicy', 'anp'] },

@@ -51,6 +51,8 @@ function summary(row: DocumentRow): string {
       return labelsText(record(record(row.document['metadata'])['labels']) as Readonly<Record<string, string>>);
     case 'Invariant':
       return Object.keys(spec).join(', ');
+    case 'Wall':
+      return String(spec['scope']);
     default:
       return kubernetesSummary(row.document, spec);
   }

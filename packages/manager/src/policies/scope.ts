@@ -100,6 +100,9 @@ export function documentVisible(scope: readonly string[] | null, document: Docum
       );
     case 'Invariant':
       return invariantPeers(document).every((peer) => peer.segment === undefined || scope.includes(peer.segment));
+    case 'Wall':
+      // Datasets are anybody's, and a wall concerns whoever is on the way between two of them.
+      return false;
     case 'Namespace':
     case 'NetworkPolicy':
     case 'ClusterNetworkPolicy':

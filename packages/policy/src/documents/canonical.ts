@@ -33,6 +33,7 @@ export function canonicalDocument(document: Document): Document {
       return canonicalInvariant(document);
     case 'NetworkPolicy':
       return canonicalNetworkPolicy(document);
+    case 'Wall':
     case 'Namespace':
     case 'ClusterNetworkPolicy':
     case 'AdminNetworkPolicy':

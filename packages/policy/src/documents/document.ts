@@ -14,6 +14,7 @@ export type TierDocument = DocumentOf<'Tier'>;
 export type PolicyDocument = DocumentOf<'Policy'>;
 export type NamespaceDocument = DocumentOf<'Namespace'>;
 export type InvariantDocument = DocumentOf<'Invariant'>;
+export type WallDocument = DocumentOf<'Wall'>;
 export type NetworkPolicyDocument = DocumentOf<'NetworkPolicy'>;
 export type ClusterNetworkPolicyDocument = DocumentOf<'ClusterNetworkPolicy'>;
 export type AdminNetworkPolicyDocument = DocumentOf<'AdminNetworkPolicy'>;

@@ -62,6 +62,7 @@ export function keptForm(document: Document): Document {
     case 'Policy':
     case 'Namespace':
     case 'Invariant':
+    case 'Wall':
       return document;
   }
 }
@@ -95,6 +96,7 @@ export function isStaged(document: Document): boolean {
     case 'Tier':
     case 'Namespace':
     case 'Invariant':
+    case 'Wall':
       return false;
   }
 }

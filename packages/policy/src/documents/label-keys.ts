@@ -20,6 +20,7 @@ import type {
 export function documentLabelKeys(document: Document): readonly string[] {
   switch (document.kind) {
     case 'Tier':
+    case 'Wall':
       return [];
     case 'Namespace':
       return [namespaceLabel];

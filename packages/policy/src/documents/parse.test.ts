@@ -84,7 +84,7 @@ const refusedDocuments: readonly [string, unknown, RegExp][] = [
   ['a list', [], /is no document/],
   ['another version', { ...rule({}), apiVersion: 'bulkhead.dev/v2' }, /apiVersion: "bulkhead.dev\/v2" is not known/],
   ['a slip in the kind', { ...rule({}), kind: 'Polcy' }, /kind: "Polcy" is not known; did you mean "Policy"/],
-  ['a kind of the design', { ...rule({}), kind: 'Wall' }, /kind Wall are not supported yet/],
+  ['a kind of the design', { ...rule({}), kind: 'Response' }, /kind Response are not supported yet/],
   [
     'a kind under another version',
     { ...rule({}), apiVersion: 'networking.k8s.io/v1' },

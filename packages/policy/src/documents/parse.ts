@@ -21,7 +21,7 @@ export const problemsMax = 100;
 /** No known field lies deeper. */
 const depthMax = 16;
 
-const notYetKinds: readonly string[] = ['Wall', 'Response', 'Volume', 'View', 'Profile'];
+const notYetKinds: readonly string[] = ['Response', 'Volume', 'View', 'Profile'];
 
 /** Checks one document by itself. The value is what a YAML or JSON reader gives; it is not kept when it is refused. */
 export function parseDocument(given: unknown, where: DocumentSource): ParsedDocument {

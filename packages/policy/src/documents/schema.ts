@@ -17,6 +17,7 @@ import {
 } from './field-schema.ts';
 import { networkPolicyApiVersion, networkPolicySchema } from './network-policy-schema.ts';
 import { peersSchema, portsSchema, ruleSchema, sourcePeersSchema } from './rule-schema.ts';
+import { wallSpec } from './wall-schema.ts';
 
 export const apiVersion = 'bulkhead.dev/v1';
 
@@ -148,6 +149,7 @@ export const documentSchemas = {
   Policy: documentOf('Policy', policySpec),
   Namespace: namespaceSchema,
   Invariant: documentOf('Invariant', invariantSpec),
+  Wall: documentOf('Wall', wallSpec),
   NetworkPolicy: networkPolicySchema,
   ClusterNetworkPolicy: clusterNetworkPolicySchema,
   AdminNetworkPolicy: adminNetworkPolicySchema,

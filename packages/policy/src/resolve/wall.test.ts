@@ -62,13 +62,13 @@ describe('Wall documents', () => {
   });
 
   test('name datasets and segments that are there, also when these go away', () => {
-    const wrong = { scope: 'history', conflicts: [['buy', 'sel']], sanitizers: [{ segment: 'nds' }] };
+    const wrong = { scope: 'history', conflicts: [['buy', 'sel']], sanitizers: [{ segment: 'dms' }] };
     const result = createPolicySet([...segments, parsed('Wall', 'signals', wrong)], options);
     assert.deepEqual(
       problemsOf(result).map(({ path, reason }) => [path, reason]),
       [
         ['spec.conflicts[0][1]', 'there is no dataset "sel"; did you mean "sell"?'],
-        ['spec.sanitizers[0].segment', 'there is no segment "nds"; did you mean "dns"?'],
+        ['spec.sanitizers[0].segment', 'there is no segment "dms"; did you mean "dns"?'],
       ],
     );
     const made = createPolicySet([...segments, parsed('Wall', 'signals', spec)], options);

@@ -1,9 +1,9 @@
 import type { PolicySet } from '../resolve/policy-set.ts';
-import type { Peers } from '../resolve/peers.ts';
+import type { Network, Peers } from '../resolve/peers.ts';
 import { enforcedRules } from '../resolve/rules-in-order.ts';
 import { prefixContains } from '../select/prefix.ts';
 import { JoinedParts } from './joined-parts.ts';
-import { networkInside, networksOverlap, type WallPlaces } from './wall-places.ts';
+import { networkInside, networksMeet, type WallPlaces } from './wall-places.ts';
 
 /**
  * Who might be in contact with whom, over any number of permitted connections, in either direction and past no sanitizer. Coarse and
@@ -39,7 +39,11 @@ class PartSearch implements PermittedParts {
   readonly #places: WallPlaces;
   readonly #set: PolicySet;
   readonly #parts = new JoinedParts();
-  readonly #exempt = new Set<number>();
+  readonly #exemptParties = new Set<number>();
+  /** Networks of sanitizers, and those that are kept apart. */
+  #sanitized: readonly Network[] = [];
+  #kept: readonly Network[] = [];
+  readonly #exemptNetworks = new Map<number, boolean>();
   /** Networks that somebody may be in contact with. */
   readonly #outside = new Set<number>();
   /** By the key of an end: somebody of it, after all of it were joined; null where nobody is. */
@@ -51,7 +55,7 @@ class PartSearch implements PermittedParts {
   }
 
   part(place: number): number | null {
-    if (this.#exempt.has(place)) return null;
+    if (this.#isExempt(place)) return null;
     return this.#parts.part(place);
   }
 
@@ -60,13 +64,18 @@ class PartSearch implements PermittedParts {
       const segment = this.#set.segments.get(name);
       return segment === undefined ? [] : this.#places.inSegment(segment);
     });
-    return [...new Set(members)].filter((place) => !this.#exempt.has(place));
+    return [...new Set(members)].filter((place) => !this.#isExempt(place));
   }
 
   exempt(sanitizers: readonly string[], kept: readonly string[]): void {
     const keptPlaces = new Set(this.placesOf(kept));
-    const hosts = this.#places.hosts();
-    for (const place of [...this.placesOf(sanitizers), ...hosts]) if (!keptPlaces.has(place)) this.#exempt.add(place);
+    const exempt = this.placesOf(sanitizers);
+    for (const place of [...exempt, ...this.#places.hosts()])
+      if (!keptPlaces.has(place)) this.#exemptParties.add(place);
+    const networks = (places: Iterable<number>): Network[] =>
+      [...places].flatMap((place) => this.#places.network(place) ?? []);
+    this.#sanitized = networks(exempt);
+    this.#kept = networks(keptPlaces);
   }
 
   joinRules(): void {
@@ -119,15 +128,18 @@ class PartSearch implements PermittedParts {
     yield* this.#places.everywhere();
   }
 
+  /** A network is exempt as a whole or not at all: inside one of a sanitizer, and without an address that is to be kept apart. */
   #isExempt(place: number): boolean {
-    if (this.#exempt.has(place)) return true;
     const network = this.#places.network(place);
-    if (network === undefined) return false;
-    for (const other of this.#exempt) {
-      const outer = this.#places.network(other);
-      if (outer !== undefined && networkInside(network, outer)) return true;
+    if (network === undefined) return this.#exemptParties.has(place);
+    let exempt = this.#exemptNetworks.get(place);
+    if (exempt === undefined) {
+      exempt =
+        this.#sanitized.some((outer) => networkInside(network, outer)) &&
+        !this.#kept.some((other) => networksMeet(network, other));
+      if (this.#sanitized.length > 0) this.#exemptNetworks.set(place, exempt);
     }
-    return false;
+    return exempt;
   }
 
   /** Connections that no rule names: from segments and namespaces whose posture allows them. */
@@ -151,7 +163,7 @@ class PartSearch implements PermittedParts {
   }
 
   #subjectsIn(members: readonly number[]): number[] {
-    return members.filter((place) => place < this.#places.parties && !this.#exempt.has(place));
+    return members.filter((place) => place < this.#places.parties && !this.#isExempt(place));
   }
 
   /** One address in two networks is one store. */
@@ -166,7 +178,7 @@ class PartSearch implements PermittedParts {
       while (around.length > 0 && !prefixContains(around.at(-1)!.network.prefix.bits, inner.network.prefix.bits))
         around.pop();
       for (const outer of around)
-        if (networksOverlap(outer.network, inner.network)) this.#parts.join(outer.place, inner.place);
+        if (networksMeet(outer.network, inner.network)) this.#parts.join(outer.place, inner.place);
       around.push(inner);
     }
   }

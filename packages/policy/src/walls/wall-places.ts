@@ -159,9 +159,9 @@ function push(lists: Map<string, number[]>, key: string, number: number): void {
   else list.push(number);
 }
 
-/** Whether some address is in both, where the inner one's prefix is inside the outer one's. */
-export function networksOverlap(outer: Network, inner: Network): boolean {
-  return inNetwork(outer, inner.prefix.bits);
+/** Whether some address is in both. */
+export function networksMeet(a: Network, b: Network): boolean {
+  return inNetwork(a, b.prefix.bits) || inNetwork(b, a.prefix.bits);
 }
 
 /** Whether every address of the network is in the other one. */
