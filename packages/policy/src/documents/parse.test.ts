@@ -106,11 +106,6 @@ const refusedDocuments: readonly [string, unknown, RegExp][] = [
     rule({ from: [{ dns: 'a.example' }] }),
     /from\[0\].dns: a DNS name is only known of where/,
   ],
-  [
-    'a DNS name in a rule about ingress',
-    rule({ to: [{ dns: 'a.example' }], applies: 'ingress' }),
-    /applies: a DNS name is never an end of its own/,
-  ],
   ['what others call a DNS name', rule({ to: { fqdn: 'a.b' } }), /unknown field "fqdn"; did you mean "dns"/],
   ['a named port as a number', rule({ ports: [{ protocol: 'tcp', port: 'http' }] }), /ports\[0\].port: is a text/],
   ['a named port that is none', rule({ ports: [{ protocol: 'tcp', name: '80' }] }), /name: "80" is no name of a port/],

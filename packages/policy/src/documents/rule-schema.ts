@@ -40,13 +40,9 @@ const peer = z
 /** One end of a rule: a peer, or several in a list. */
 export const peersSchema = z.union([peer, z.array(peer).min(1).max(documentLimits.peersMax)]);
 
-function peerListOf<Peer>(peers: Peer | Peer[]): Peer[] {
-  return Array.isArray(peers) ? peers : [peers];
-}
-
 /** An end that connections come from. Names are learnt by who asks for them, so nobody is known by name as a source. */
 export const sourcePeersSchema = peersSchema.superRefine((peers, context) => {
-  for (const [index, { dns }] of peerListOf(peers).entries()) {
+  for (const [index, { dns }] of (Array.isArray(peers) ? peers : [peers]).entries()) {
     if (dns === undefined) continue;
     const path = Array.isArray(peers) ? [index, 'dns'] : ['dns'];
     refuse(context, 'a DNS name is only known of where connections go', 'dns in to', path);
@@ -143,18 +139,6 @@ export const ruleSchema = z
       if (rule[field] !== undefined && rule.action !== 'ask') {
         refuse(context, `${field} belongs to a question, and the action is ${rule.action}`, 'action: ask', [field]);
       }
-    }
-    if (
-      rule.applies === 'ingress' &&
-      rule.to !== undefined &&
-      peerListOf(rule.to).some(({ dns }) => dns !== undefined)
-    ) {
-      refuse(
-        context,
-        'a DNS name is never an end of its own, and the rule speaks for that alone',
-        'egress, or both ends',
-        ['applies'],
-      );
     }
     if (rule.otherwise !== undefined && rule.when === undefined) {
       refuse(context, 'otherwise is what a false when gives, and there is none', 'when beside it', ['otherwise']);
