@@ -39,6 +39,12 @@ export function findings(kernel: Kernel, registry: EndpointRegistry, status: Age
     add('warning', `no manager: ${status.link.lastError}`, 'What is in force stays; questions end as their rules say.');
   if (status.journal.bytes > journalBytesMax / 2)
     add('warning', 'the journal is more than half full', 'Flows are lost when it is full: bring the manager back.');
+  if (status.learnt.displaced > 0)
+    add(
+      'warning',
+      `${status.learnt.displaced} addresses that workloads had learnt by names made room for others of theirs`,
+      'A workload asks for very many names: connections to the oldest are denied until it asks again.',
+    );
   if (status.flowsLost > 0)
     add(
       'warning',
