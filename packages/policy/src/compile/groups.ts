@@ -9,7 +9,7 @@ import type { NetworkGroup, Networks } from './networks.ts';
 import type { PeerSet } from './peer-set.ts';
 import type { Group, PeerEntry } from './peer.ts';
 import type { Selection, SelectionGroup, Selections, WorkloadSelection } from './selections.ts';
-import { demandedTerms } from './term-index.ts';
+import { demandedTerms, type Term } from './term-index.ts';
 
 /** Addresses that were learnt under a name that the pattern covers. */
 export interface NameGroup extends Group {
@@ -40,9 +40,15 @@ export class Groups {
   /** The group of the segment's workloads and hosts, with what the segment says now. */
   setSegment(segment: Segment): SelectionGroup {
     const { name, selector, networks } = segment;
-    const matches = (labels: Labels): boolean => membershipOf(segment, labels).kind === 'member';
     const group = this.#selections.setGroup(segmentKey(name), {
-      workloads: selector === null ? null : { namespaces: null, terms: demandedTerms(selector), matches },
+      workloads:
+        selector === null
+          ? null
+          : {
+              namespaces: null,
+              terms: () => demandedTerms(selector),
+              matches: (labels) => membershipOf(segment, labels).kind === 'member',
+            },
       host: (labels) => hasHost(segment, labels),
     });
     this.#networks.redefine(this.#networkGroup(segmentNetworksKey(name), []), networks);
@@ -160,22 +166,56 @@ export class Groups {
 }
 
 function workloadsOf(selector: Selector): Selection {
-  const matches = (labels: Labels): boolean => selectorMatches(selector, labels);
-  return { workloads: { namespaces: null, terms: demandedTerms(selector), matches }, host: null };
+  return { workloads: new LabelSelection(selector), host: null };
 }
 
+function podSelection(peer: PodPeer): Selection {
+  return { workloads: new PodSelection(peer), host: null };
+}
+
+/** Workloads by their labels alone. */
+class LabelSelection implements WorkloadSelection {
+  readonly namespaces = null;
+  readonly #selector: Selector;
+
+  constructor(selector: Selector) {
+    this.#selector = selector;
+  }
+
+  terms(): readonly (readonly Term[])[] {
+    return demandedTerms(this.#selector);
+  }
+
+  matches(labels: Labels): boolean {
+    return selectorMatches(this.#selector, labels);
+  }
+}
+
+type PodPeer = Extract<Peer, { readonly kind: 'pods' }>;
+
 /** A namespace by its name is a label like any other. */
-function podSelection({ namespaces, pods }: Extract<Peer, { readonly kind: 'pods' }>): Selection {
-  const terms = demandedTerms(pods);
-  const workloads: WorkloadSelection =
-    namespaces.kind === 'name'
-      ? {
-          namespaces: null,
-          terms: [[`${namespaceLabel}=${namespaces.name}`], ...terms],
-          matches: (labels) => namespaceOf(labels) === namespaces.name && selectorMatches(pods, labels),
-        }
-      : { namespaces: namespaces.selector, terms, matches: (labels) => selectorMatches(pods, labels) };
-  return { workloads, host: null };
+class PodSelection implements WorkloadSelection {
+  readonly #peer: PodPeer;
+
+  constructor(peer: PodPeer) {
+    this.#peer = peer;
+  }
+
+  get namespaces(): Selector | null {
+    const { namespaces } = this.#peer;
+    return namespaces.kind === 'selector' ? namespaces.selector : null;
+  }
+
+  terms(): readonly (readonly Term[])[] {
+    const { namespaces, pods } = this.#peer;
+    const terms = demandedTerms(pods);
+    return namespaces.kind === 'name' ? [[`${namespaceLabel}=${namespaces.name}`], ...terms] : terms;
+  }
+
+  matches(labels: Labels): boolean {
+    const { namespaces, pods } = this.#peer;
+    return (namespaces.kind !== 'name' || namespaceOf(labels) === namespaces.name) && selectorMatches(pods, labels);
+  }
 }
 
 const none: readonly string[] = [];

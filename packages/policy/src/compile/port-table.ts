@@ -19,6 +19,8 @@ export interface Layer {
   readonly verdict: NumberedVerdict | null;
 }
 
+const noRanges: readonly PortRange[] = [];
+
 interface CountedVerdict extends NumberedVerdict, Countable {}
 interface CountedTable extends PortTable, Countable {
   /** Of a table that says the same about everything. */
@@ -74,7 +76,11 @@ export class PortTables {
   single(verdict: NumberedVerdict): PortTable {
     if (verdict.everywhere !== null) return verdict.everywhere;
     const key = String(verdict.number);
+<<<<<<< HEAD
+    const make = (): CountedTable => ({ key, uses: 0, ranges: noRanges, otherwise: verdict.verdict, only: verdict });
+=======
     const make = (): CountedTable => ({ key, uses: 0, ranges: [], otherwise: verdict.verdict, only: verdict });
+>>>>>>> 69ee518e93bcfde7bc1b18fb5846b51973c4650a
     verdict.everywhere = this.#tables.intern(key, make);
     return verdict.everywhere;
   }

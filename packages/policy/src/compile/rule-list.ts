@@ -5,7 +5,8 @@ import type { RuleOrder } from './rule-order.ts';
 export class RuleList {
   readonly number: number;
   readonly far: PeerSet;
-  readonly #rules: RuleEntry[] = [];
+  /** A new one after each change of a short one: what grows by pushing has room for 16 more, and most stay at one. */
+  #rules: RuleEntry[] = [];
   /** Null since the rules or their order changed. */
   #effective: readonly RuleEntry[] | null = null;
   #withNamedPorts = 0;
@@ -25,7 +26,8 @@ export class RuleList {
   }
 
   add(entry: RuleEntry): void {
-    this.#rules.push(entry);
+    if (this.#rules.length < fewMax) this.#rules = [...this.#rules, entry];
+    else this.#rules.push(entry);
     if (entry.rule.namedPorts.length > 0) this.#withNamedPorts++;
     this.#effective = null;
   }
@@ -53,3 +55,5 @@ export class RuleList {
     return this.#effective;
   }
 }
+
+const fewMax = 8;

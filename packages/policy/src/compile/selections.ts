@@ -28,9 +28,9 @@ export interface WorkloadSelection {
   /** Those in the namespaces that this selects; null where the namespace has no say, or is among `terms`. */
   readonly namespaces: Selector | null;
   /** For each label that is demanded: the terms that would satisfy it. */
-  readonly terms: readonly (readonly Term[])[];
+  terms(): readonly (readonly Term[])[];
   /** Everything but `namespaces`. */
-  readonly matches: (labels: Labels) => boolean;
+  matches(labels: Labels): boolean;
 }
 
 export interface SelectionGroup extends Group {
@@ -235,7 +235,7 @@ export class Selections {
     group.scope = workloads?.namespaces == null ? null : this.#scopes.scope(workloads.namespaces);
     if (workloads === null) return;
     const index = group.scope?.groups ?? this.#groupsByTerm;
-    group.terms = fewestPairs(workloads.terms, this.#entries, index);
+    group.terms = fewestPairs(workloads.terms(), this.#entries, index);
     index.add(group, group.terms);
   }
 

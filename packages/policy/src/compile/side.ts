@@ -29,7 +29,7 @@ export interface SideParts {
 /** The tables of all subjects on the same floor for whom the same rules speak, in one direction. */
 export class Side implements CompiledDirection {
   readonly direction: Direction;
-  readonly subjects: Subject[] = [];
+  subjects: Subject[] = [];
   /** What this round did to the tables. */
   change: SideChange | null = null;
   #parts: SideParts;

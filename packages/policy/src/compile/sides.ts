@@ -187,6 +187,24 @@ function subjectChange(subject: Subject, differences: Differences): SubjectChang
   return { kind: isNew ? 'added' : 'changed', identity: subject.identity, compiled: subject, flip, egress, ingress };
 }
 
+/** The tables of a side as changes from nothing. The rows are listed for who asks: most take the tables themselves. */
+class FirstTables implements SideChange {
+  readonly flip = true;
+  readonly #side: Side;
+
+  constructor(side: Side) {
+    this.#side = side;
+  }
+
+  get rows(): readonly RowChange[] {
+    return Array.from(this.#side.rows, ([peer, after]) => ({ peer, before: null, after }));
+  }
+
+  get others(): SideChange['others'] {
+    return { before: null, after: this.#side.others };
+  }
+}
+
 /** What subjects see change that go from one side to another in one round, each pair compared once. */
 class Differences {
   readonly #round: Round;
@@ -197,17 +215,10 @@ class Differences {
     this.#round = round;
   }
 
-  /** The tables of a side as changes from nothing. The rows are listed for who asks: most take the tables themselves. */
   first(side: Side): SideChange {
     let change = this.#first.get(side);
     if (change === undefined) {
-      change = {
-        get rows() {
-          return Array.from(side.rows, ([peer, after]): RowChange => ({ peer, before: null, after }));
-        },
-        others: { before: null, after: side.others },
-        flip: true,
-      };
+      change = new FirstTables(side);
       this.#first.set(side, change);
     }
     return change;

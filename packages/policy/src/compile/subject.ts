@@ -4,6 +4,8 @@ import type { Side } from './side.ts';
 
 export const directions: readonly Direction[] = ['egress', 'ingress'];
 
+const fewMax = 8;
+
 /** An identity with tables. */
 export class Subject implements CompiledSubject {
   readonly entry: IdentityEntry | HostEntry;
@@ -45,7 +47,10 @@ export class Subject implements CompiledSubject {
 
   enter(side: Side): void {
     this.sides[side.direction] = side;
-    this.places[side.direction] = side.subjects.push(this) - 1;
+    this.places[side.direction] = side.subjects.length;
+    // What grows by pushing has room for 16 more, and most sides have few subjects.
+    if (side.subjects.length < fewMax) side.subjects = [...side.subjects, this];
+    else side.subjects.push(this);
   }
 
   leave(direction: Direction): void {
