@@ -1,6 +1,7 @@
 /** Kubernetes' documents as people have them: what is taken, in which form it is kept, and what is refused with which words. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { adminPolicy, baselinePolicy, clusterPolicy, networkPolicy } from '../testing/written.ts';
 import { canonicalText } from './canonical.ts';
 import { documentKey } from './document.ts';
@@ -338,4 +339,36 @@ test('the label keys of each kind: namespaces, selectors, named ports, addresses
     { action: 'Deny', to: networks },
   ];
   assert.deepEqual(keys(cluster({}, { subject, egress: protocols })), expected);
+});
+
+test('no value makes the parser throw, and what it takes it takes again', () => {
+  const anything = fc.anything({ withNullPrototype: true });
+  const kinds = fc.constantFrom(
+    ['networking.k8s.io/v1', 'NetworkPolicy'],
+    ['policy.networking.k8s.io/v1alpha1', 'AdminNetworkPolicy'],
+    ['policy.networking.k8s.io/v1alpha1', 'BaselineAdminNetworkPolicy'],
+    ['policy.networking.k8s.io/v1alpha2', 'ClusterNetworkPolicy'],
+    ['v1', 'Namespace'],
+    ['bulkhead.dev/v1', 'Namespace'],
+    ['bulkhead.dev/v1', 'Invariant'],
+  );
+  const rules = fc.array(fc.record({ from: anything, to: anything, ports: anything, protocols: anything }), {
+    maxLength: 2,
+  });
+  const spec = fc.oneof(
+    anything,
+    fc.record({ podSelector: anything, ingress: rules, egress: rules }, { requiredKeys: [] }),
+  );
+  const metadata = fc.oneof(
+    anything,
+    fc.record({ name: fc.constant('default'), labels: anything, annotations: anything }, { requiredKeys: ['name'] }),
+  );
+  fc.assert(
+    fc.property(kinds, metadata, spec, ([apiVersion, kind], meta, body) => {
+      const result = parseDocument({ apiVersion, kind, metadata: meta, spec: body }, {});
+      if (result.kind === 'ok') assert.deepEqual(parseDocument(result.document, {}), result);
+      else assert.ok(result.problems.length > 0);
+    }),
+    { numRuns: 2_000 },
+  );
 });
