@@ -18,12 +18,13 @@ const flowsShown = 10;
 
 const things = ['workload', 'host', 'question', 'flow'] as const;
 const kinds: readonly string[] = [...things, ...documentNames.map(({ names }) => names[1]!)];
+const spellings: readonly string[] = [...things, ...documentNames.flatMap(({ names }) => names)];
 
 export const registerDescribe: Registration = (program, shell) => {
   const command = program
     .command('describe')
     .description('Everything about one thing: what it is, what it did, and why')
-    .addArgument(new Argument('<kind>', kinds.join(', ')).choices(kinds))
+    .addArgument(new Argument('<kind>', kinds.join(', ')).choices(spellings))
     .argument('<name>', 'its name or id')
     .option('-n, --namespace <namespace>', 'of a document of Kubernetes (default)')
     .action(async (kind: string, name: string, options: { readonly namespace?: string }, self: Command) => {

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { DuckDBInstance } from '@duckdb/node-api';
 import { FlowDatabase } from './database.ts';
 import { FlowEncoder } from './encoder.ts';
 import type { AppendRequest, QueryRequest } from './messages.ts';
@@ -40,6 +41,44 @@ test('what a failed batch brought along is there for the batches after it', asyn
     assert.deepEqual(database.totals, { stored: 1, lost: 0, expired: 0 });
   } finally {
     await database.close();
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test('tables of the layout before are brought to the present one, with what is in them', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'bulkhead-flows-'));
+  const path = join(directory, 'flows.duckdb');
+  try {
+    const instance = await DuckDBInstance.create(path);
+    const connection = await instance.connect();
+    await connection.run(`
+      CREATE TABLE flows (arrival DOUBLE NOT NULL, host INTEGER NOT NULL, id VARCHAR,
+        source INTEGER NOT NULL, source_address VARCHAR, source_port INTEGER NOT NULL,
+        destination INTEGER NOT NULL, destination_address VARCHAR, destination_port INTEGER NOT NULL,
+        protocol INTEGER NOT NULL, verdict INTEGER NOT NULL, egress_reason INTEGER NOT NULL, ingress_reason INTEGER NOT NULL,
+        drop_reason INTEGER NOT NULL, question VARCHAR, revision DOUBLE NOT NULL, first_ms DOUBLE NOT NULL, last_ms DOUBLE NOT NULL,
+        packets_out DOUBLE NOT NULL, packets_in DOUBLE NOT NULL, bytes_out DOUBLE NOT NULL, bytes_in DOUBLE NOT NULL, state INTEGER NOT NULL);
+      CREATE TABLE ends (number INTEGER NOT NULL, workload VARCHAR, identity DOUBLE NOT NULL, name VARCHAR, labels VARCHAR NOT NULL, segments VARCHAR NOT NULL);
+      CREATE TABLE texts (number INTEGER NOT NULL, text VARCHAR NOT NULL);
+      CREATE TABLE versions (version INTEGER NOT NULL);
+      INSERT INTO versions VALUES (1);
+      INSERT INTO texts VALUES (1, 'h1'), (2, 'application/p/r');
+      INSERT INTO ends VALUES (3, 'h1/docker/1', 256, 'web', '{"app":"web"}', '|web|'), (4, NULL, 2, NULL, '{}', ' ');
+      INSERT INTO flows VALUES (1, 1, 'old', 3, '10.0.0.1', 40000, 4, '192.0.2.1', 443, 6, 0, 2, 2, 0, NULL, 7, 1, 2, 1, 1, 60, 60, 2);`);
+    connection.closeSync();
+    instance.closeSync();
+    const database = await FlowDatabase.open(path);
+    try {
+      const request = { kind: 'query', filter: {}, sort: 'newest', cursor: null, limit: 10, scope: null } as const;
+      const { items } = await database.query(request);
+      assert.deepEqual(
+        items.map(({ id, staged, source, destination }) => [id, staged, source.labels, destination.names]),
+        [['old', null, { app: 'web' }, undefined]],
+      );
+    } finally {
+      await database.close();
+    }
+  } finally {
     rmSync(directory, { recursive: true });
   }
 });

@@ -4,7 +4,7 @@ import type { DuckDBConnection } from '@duckdb/node-api';
 import type { StoredFlow } from '@bulkhead/protocol';
 import { appendRows } from './duckdb-rows.ts';
 import type { ColumnArray } from './duckdb-rows.ts';
-import { groupFlows, recordedFlows } from './group.ts';
+import { groupFlows, noFlows, recordedFlows } from './group.ts';
 import type { GroupColumns, GroupedFlows } from './group.ts';
 import { engineMemory, engineThreads, groupMs, groupsMax, meaningsMax, openFlowsMax, queryMs } from './limits.ts';
 import { flowColumns, states } from './messages.ts';
@@ -150,10 +150,12 @@ export class FlowDatabase {
     const late = setTimeout(() => this.#grouper.interrupt(), groupMs);
     try {
       const columns = (await this.#grouper.runAndReadAll(text, values)).getColumnsJS();
-      if ((columns[0]?.length ?? 0) > groupsMax) return null;
+      const groups = columns[0]?.length ?? 0;
+      if (groups > groupsMax) return null;
       const dropped = (await this.#grouper.runAndReadAll(droppedText, values)).getRowsJS()[0]?.[0];
       const read = async (query: string) => (await this.#grouper.runAndReadAll(query)).getRowObjectsJS();
-      const flows = await recordedFlows(columns as unknown as GroupColumns, read);
+      // Without a row the engine gives no columns either.
+      const flows = groups === 0 ? noFlows : await recordedFlows(columns as unknown as GroupColumns, read);
       return { flows, dropped: Number(dropped) };
     } finally {
       clearTimeout(late);

@@ -274,3 +274,49 @@ test('a host that speaks of two other hosts’ workloads says nothing about them
   assert.deepEqual([slander?.source.workload, slander?.source.name, slander?.source.segments], [null, null, []]);
   assert.equal(slander?.source.address, flowNumber(1).source.address);
 });
+
+test('groups count what policy cannot tell apart, and leave out what policy did not decide', async () => {
+  await using store = await openStore(newFile());
+  assert.deepEqual(await store.group({}, null), { flows: { parties: [], reasons: [], batches: [] }, dropped: 0 });
+  const flows = some(1_500).map((flow, place) => ({
+    ...flow,
+    dropReason: place % 40 === 0 ? 'spoofed' : place % 41 === 0 ? 'observed' : null,
+  }));
+  await store.append('h1', { boot: 'b', number: 0, lost: 0 }, flows);
+  const stored = await all(store);
+  const judged = stored.filter(({ dropReason }) => dropReason !== 'spoofed');
+  const grouped = await store.group({}, null);
+  assert.ok(grouped !== null);
+  assert.equal(grouped.dropped, stored.length - judged.length);
+  const text = (end: StoredFlow['source']): string =>
+    end.workload === null ? end.address : JSON.stringify([end.name, end.labels]);
+  const expected = new Map<string, number>();
+  for (const flow of judged) {
+    const key = JSON.stringify([
+      ...[text(flow.source), text(flow.destination), flow.protocol, flow.destination.port, flow.verdict],
+      ...[flow.question !== null, flow.egressReason, flow.ingressReason],
+    ]);
+    expected.set(key, (expected.get(key) ?? 0) + 1);
+  }
+  const { parties, reasons, batches } = grouped.flows;
+  const name = (place: number): string => {
+    const party = parties[place]!;
+    if (party.kind === 'address') return party.address;
+    return party.kind === 'workload' ? JSON.stringify([party.name, party.labels]) : party.kind;
+  };
+  const found = new Map<string, number>();
+  for (const batch of batches) {
+    for (let row = 0; row < batch.length; row += 1) {
+      const key = JSON.stringify([
+        ...[name(batch.source[row]!), name(batch.destination[row]!), batch.protocol[row], batch.port[row]],
+        ...[['allow', 'deny', 'reject'][batch.verdict[row]!], batch.asked[row] === 1],
+        ...[reasons[batch.egressReason[row]!], reasons[batch.ingressReason[row]!]],
+      ]);
+      assert.ok(!found.has(key), key);
+      found.set(key, batch.count[row]!);
+    }
+  }
+  assert.deepEqual(new Map([...found].toSorted()), new Map([...expected].toSorted()));
+  const one = await store.group({ segment: 'segment-3' }, ['segment-3']);
+  assert.ok(one !== null && one.flows.batches[0]!.length < batches[0]!.length);
+});

@@ -50,6 +50,8 @@ export type GroupColumns = readonly [
   flows: readonly number[],
 ];
 
+export const noFlows: RecordedFlows = { parties: [], reasons: [], batches: [] };
+
 type Read = (query: string) => Promise<readonly unknown[]>;
 
 export async function recordedFlows(columns: GroupColumns, read: Read): Promise<RecordedFlows> {

@@ -51,9 +51,14 @@ export type Preview =
     }
   | Exclude<ApplyResult, { kind: 'applied' }>;
 
-export type ParsedAll =
-  | { readonly kind: 'ok'; readonly documents: readonly Document[] }
-  | Extract<ApplyResult, { kind: 'refused' }>;
+export interface Parsed {
+  readonly kind: 'ok';
+  readonly documents: readonly Document[];
+  /** Where they came from, for messages. */
+  readonly files: ReadonlyMap<Document, string>;
+}
+
+export type ParsedAll = Parsed | Extract<ApplyResult, { kind: 'refused' }>;
 
 export function parseAll(request: ApplyRequest): ParsedAll {
   if (request.documents.length + request.removed.length > documentsPerApplyMax) {
@@ -63,6 +68,7 @@ export function parseAll(request: ApplyRequest): ParsedAll {
     };
   }
   const documents: Document[] = [];
+  const files = new Map<Document, string>();
   const problems: Problem[] = [];
   request.documents.forEach(({ value, file, index }, position) => {
     if (Buffer.byteLength(JSON.stringify(value) ?? '') > documentBytesMax) {
@@ -76,8 +82,9 @@ export function parseAll(request: ApplyRequest): ParsedAll {
       return;
     }
     const parsed = parseDocument(value, { index: index ?? position, ...(file === undefined ? {} : { file }) });
-    if (parsed.kind === 'ok') documents.push(parsed.document);
-    else problems.push(...parsed.problems);
+    if (parsed.kind !== 'ok') return problems.push(...parsed.problems);
+    if (file !== undefined) files.set(parsed.document, file);
+    return documents.push(parsed.document);
   });
-  return problems.length > 0 ? { kind: 'refused', problems } : { kind: 'ok', documents };
+  return problems.length > 0 ? { kind: 'refused', problems } : { kind: 'ok', documents, files };
 }

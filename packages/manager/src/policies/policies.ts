@@ -22,13 +22,13 @@ import { changedKeyCounts } from './label-keys.ts';
 import { appliedOf, changesOf, effectOf, splitIdentities } from './planned-change.ts';
 import { scopeProblems } from './scope.ts';
 import { documentCount } from './set-documents.ts';
-import type { Document, Labels, PolicySet, Problem } from '@bulkhead/policy';
+import type { Labels, PolicySet, Problem } from '@bulkhead/policy';
 import type { Actor, PolicyView, Unsubscribe } from '../services.ts';
 import type { PolicyReader } from '../inventory/inventory.ts';
 import type { Committer, Proposed } from '../store/committer.ts';
 import type { Command, DocumentKey, StoredDocument } from '../store/commands.ts';
 import type { State } from '../store/state.ts';
-import type { ApplyRequest, ApplyResult, Preview } from './apply-request.ts';
+import type { ApplyRequest, ApplyResult, Parsed, Preview } from './apply-request.ts';
 import type { InvariantChecker } from './invariants.ts';
 import type { KeyCounts } from './label-keys.ts';
 import type { Planned, PlannedChange } from './planned-change.ts';
@@ -115,12 +115,12 @@ export class Policies implements PolicyReader, PolicyView {
     const parsed = parseAll(request);
     if (parsed.kind === 'refused') return parsed;
     for (let attempt = 0; attempt < checksMax; attempt += 1) {
-      const planned = this.#plan(this.#committer.state, actor, parsed.documents, request);
+      const planned = this.#plan(this.#committer.state, actor, parsed, request);
       if (planned.kind !== 'planned') return planned;
       const checked = await this.#checkInvariants(planned);
       if (checked.problems.length > 0) return { kind: 'refused', problems: checked.problems };
       if (request.dryRun) return appliedOf(planned, this.#committer.state.revision);
-      const done = await this.#commit(actor, by, { request, documents: parsed.documents, checked: checked.revision });
+      const done = await this.#commit(actor, by, { request, parsed, checked: checked.revision });
       if (done !== 'changed') return done;
     }
     throw new BusyError();
@@ -132,12 +132,12 @@ export class Policies implements PolicyReader, PolicyView {
     by: string,
     change: {
       readonly request: ApplyRequest;
-      readonly documents: readonly Document[];
+      readonly parsed: Parsed;
       readonly checked: number;
     },
   ): Promise<ApplyResult | 'changed'> {
     const { result, revision } = await this.#committer.commit(by, (state): Proposed<Planned | 'changed'> => {
-      const planned = this.#plan(state, actor, change.documents, change.request);
+      const planned = this.#plan(state, actor, change.parsed, change.request);
       if (planned.kind !== 'planned') return { commands: [], result: planned };
       // Only invariants need the check to be of these very documents.
       if (planned.after.invariants.size > 0 && state.documents.revision !== change.checked)
@@ -166,12 +166,12 @@ export class Policies implements PolicyReader, PolicyView {
     const parsed = parseAll(request);
     if (parsed.kind === 'refused') return parsed;
     const { state } = this.#committer;
-    const planned = this.#plan(state, actor, parsed.documents, request);
+    const planned = this.#plan(state, actor, parsed, request);
     if (planned.kind !== 'planned') return planned;
     return { kind: 'preview', revision: state.documents.revision, ...effectOf(planned.changes) };
   }
 
-  #plan(state: State, actor: Actor, documents: readonly Document[], request: ApplyRequest): Planned {
+  #plan(state: State, actor: Actor, { documents, files }: Parsed, request: ApplyRequest): Planned {
     const { removed, expectRevision: expected = null } = request;
     const { revision } = state.documents;
     if (expected !== null && revision > expected) return { kind: 'changed-meanwhile', expected, revision };
@@ -189,7 +189,11 @@ export class Policies implements PolicyReader, PolicyView {
     if (outside.length > 0) return { kind: 'out-of-scope', problems: outside };
     const strangers = approverProblems(documents);
     if (strangers.length > 0) return { kind: 'refused', problems: strangers };
-    const resolved = changePolicySet(this.#set, { set: documents, removed }, { checkCondition: conditionFault });
+    const resolved = changePolicySet(
+      this.#set,
+      { set: documents, removed },
+      { checkCondition: conditionFault, fileOf: (document) => files.get(document) },
+    );
     if (resolved.kind === 'refused') return resolved;
     const after = resolved.policySet;
     if (documentCount(after) > documentsMax) {
