@@ -76,11 +76,7 @@ export class PortTables {
   single(verdict: NumberedVerdict): PortTable {
     if (verdict.everywhere !== null) return verdict.everywhere;
     const key = String(verdict.number);
-<<<<<<< HEAD
     const make = (): CountedTable => ({ key, uses: 0, ranges: noRanges, otherwise: verdict.verdict, only: verdict });
-=======
-    const make = (): CountedTable => ({ key, uses: 0, ranges: [], otherwise: verdict.verdict, only: verdict });
->>>>>>> 69ee518e93bcfde7bc1b18fb5846b51973c4650a
     verdict.everywhere = this.#tables.intern(key, make);
     return verdict.everywhere;
   }
