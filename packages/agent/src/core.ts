@@ -259,6 +259,7 @@ export class Core {
 
   /** Label sets of this host's own workloads, for starts while the manager is away. */
   #learnLabels(workloads: readonly string[]): void {
+    if (workloads.length === 0) return;
     const { host, clock, state } = this.#options;
     const byWorkload = Map.groupBy(this.registry.endpoints(), ({ workload }) => workload);
     state.transaction(() => {

@@ -1,6 +1,6 @@
 /** How each operation is done: one executor a kind, and the compiler checks that none is missing. */
 import { type Kernel, KernelError, type LearntEntry } from '@bulkhead/kernel';
-import { epochModulus, learntKey, type Operation } from '../plan/model.ts';
+import { learntKey, type Operation } from '../plan/model.ts';
 import { sameHostPorts } from '../plan/host.ts';
 import { PrefixTable } from '../plan/prefixes.ts';
 import type { KernelMirror } from './mirror.ts';
@@ -17,10 +17,7 @@ type Executors = {
 };
 
 const executors: Executors = {
-  'set-endpoint': ({ kernel, mirror }, { entry }) => {
-    kernel.maps.setEndpoint(entry);
-    mirror.endpoints.set(entry.slot, entry);
-  },
+  'set-endpoint': ({ mirror }, { entry }) => mirror.setEndpoint(entry),
   'remove-endpoint': ({ kernel, mirror, removedSlots }, { slot }) => {
     kernel.maps.removeEndpoint(slot);
     mirror.endpoints.delete(slot);
@@ -110,14 +107,8 @@ function judgeAgain(target: Target, operation: Extract<Operation, { kind: 'judge
 }
 
 /** Every live connection of these endpoints is judged again by its next packet. */
-export function judgeEndpointsAgain({ kernel, mirror }: Target, slots: Iterable<number>): void {
-  for (const slot of slots) {
-    const entry = mirror.endpoints.get(slot);
-    if (entry === undefined) continue;
-    const next = { ...entry, epoch: (entry.epoch + 1) % epochModulus };
-    kernel.maps.setEndpoint(next);
-    mirror.endpoints.set(slot, next);
-  }
+export function judgeEndpointsAgain({ mirror }: Target, slots: Iterable<number>): void {
+  for (const slot of slots) mirror.judgeAgain(slot);
 }
 
 /** What the kernel has now, against what the operations were to make of it. Returns what differs, for people. */

@@ -10,7 +10,7 @@ import type {
   Row,
   RowKey,
 } from '@bulkhead/kernel';
-import { learntKey, type ActualKernel, type RulesetContent } from '../plan/model.ts';
+import { epochModulus, learntKey, type ActualKernel, type RulesetContent } from '../plan/model.ts';
 import type { KernelTable, TableStore } from '../plan/tables.ts';
 
 interface MirroredRuleset {
@@ -18,6 +18,8 @@ interface MirroredRuleset {
   readonly ingress: Map<number, KernelTable>;
   basis: RulesetContent | null;
 }
+
+type MirroredEndpoint = Omit<EndpointEntry, 'epoch'> & { epoch: number };
 
 interface HeldRoot {
   readonly root: PortRoot;
@@ -29,7 +31,7 @@ export class KernelMirror implements ActualKernel {
   readonly #tables: TableStore;
   /** One reference in the kernel for each table here, however many rows have it. */
   readonly #roots = new Map<KernelTable, HeldRoot>();
-  endpoints = new Map<number, EndpointEntry>();
+  endpoints = new Map<number, MirroredEndpoint>();
   addresses = new Map<string, AddressEntry>();
   cidrs = new Map<string, number>();
   hostPorts: readonly HostPort[] = [];
@@ -135,6 +137,26 @@ export class KernelMirror implements ActualKernel {
       this.#forgetRow(table);
     }
     if (mirrored.egress.size + mirrored.ingress.size === 0) this.rulesets.delete(ruleset);
+  }
+
+  /** Sets an endpoint; the mirror has a record of its own, whose epoch moves on. */
+  setEndpoint(entry: EndpointEntry): void {
+    this.#kernel.maps.setEndpoint(entry);
+    this.endpoints.set(entry.slot, { ...entry });
+  }
+
+  /** The endpoint's live connections are judged again by their next packet. */
+  judgeAgain(slot: number): void {
+    const entry = this.endpoints.get(slot);
+    if (entry === undefined) return;
+    const { epoch } = entry;
+    entry.epoch = (epoch + 1) % epochModulus;
+    try {
+      this.#kernel.maps.setEndpoint(entry);
+    } catch (error) {
+      entry.epoch = epoch;
+      throw error;
+    }
   }
 
   /** True when the kernel has the table at this row now. */

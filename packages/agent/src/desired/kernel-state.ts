@@ -6,7 +6,13 @@ import type { AddressEntry, EndpointState, LearntEntry, Limits } from '@bulkhead
 import { reservedIdentity } from '@bulkhead/policy';
 import type { HostEnd } from '../host/host-end.ts';
 import type { LocalEndpoint, LocalWorkload } from '../model.ts';
-import { learntKey, type DesiredKernel, type EndpointTarget, type RulesetContent } from '../plan/model.ts';
+import {
+  learntKey,
+  type DesiredKernel,
+  type EndpointStatics,
+  type EndpointTarget,
+  type RulesetContent,
+} from '../plan/model.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { LearntBook } from '../resolver/learnt-book.ts';
 import { expectedLabels, type KnownLabels } from './known-labels.ts';
@@ -50,21 +56,17 @@ export class KernelStateBuilder {
   /** Numbers of rules are durable when this returns. */
   build(): DesiredKernel {
     const { registry, rules, policy, closed, hostEnd, store, limits } = this.#options;
-    const groups = [...Map.groupBy(registry.endpoints(), (endpoint) => endpoint.workload)].map(([id, endpoints]) => {
-      const workload = id === null ? undefined : registry.workload(id);
-      const identity = workload === undefined ? undefined : this.identityOf(workload, endpoints);
-      return { endpoints, workload, identity };
-    });
+    const endpoints = registry.endpoints();
+    const identities = this.#identities(endpoints);
     const isHostSubject = hostEnd.isSubject(store.policySet);
-    const identities = groups.flatMap(({ identity }) => (identity === undefined ? [] : [identity]));
-    policy.want(new Set(isHostSubject ? [...identities, reservedIdentity.host] : identities));
+    policy.want(new Set([...identities.values(), ...(isHostSubject ? [reservedIdentity.host] : [])]));
     const addresses = this.#addresses();
     // Before contents are read: a peer that nobody had before gets its rows now.
     const learnt = this.#learnt(addresses);
     const targets = new Map<number, EndpointTarget>();
-    for (const { endpoints, workload, identity } of groups) {
-      const content = identity === undefined ? undefined : policy.content(identity);
-      for (const endpoint of endpoints) targets.set(endpoint.slot, this.#target(endpoint, workload, identity, content));
+    for (const endpoint of endpoints) {
+      const identity = endpoint.workload === null ? undefined : identities.get(endpoint.workload);
+      targets.set(endpoint.slot, this.#target(endpoint, identity));
     }
     if (isHostSubject) targets.set(limits.hostSlot, this.#hostTarget());
     const guardRule = rules.numberOf({ reason: { kind: 'builtin', name: 'lock-out-guard' } });
@@ -73,49 +75,68 @@ export class KernelStateBuilder {
     return { endpoints: targets, addresses, cidrs: policy.cidrs(), learnt, hostPorts, closed };
   }
 
+  /** Of workloads with endpoints, as far as somebody knows. */
+  #identities(endpoints: readonly LocalEndpoint[]): ReadonlyMap<string, number> {
+    const identities = new Map<string, number>();
+    let groups: Map<string | null, LocalEndpoint[]> | null = null;
+    for (const { workload: id } of endpoints) {
+      const workload = id === null ? undefined : this.#options.registry.workload(id);
+      if (id === null || workload === undefined) continue;
+      let identity = this.#toldIdentity(id);
+      if (identity === undefined) {
+        groups ??= Map.groupBy(endpoints, (endpoint) => endpoint.workload);
+        identity = this.identityOf(workload, groups.get(id)!);
+      }
+      if (identity !== undefined) identities.set(id, identity);
+    }
+    return identities;
+  }
+
+  #toldIdentity(workload: string): number | undefined {
+    const { host, store } = this.#options;
+    const told = store.workloads.get(workload);
+    return told !== undefined && told.host === host && store.identities.has(told.identity) ? told.identity : undefined;
+  }
+
   /** What the manager said of the workload, or of the same labels before; undefined while nobody knows. */
   identityOf(workload: LocalWorkload, endpoints: readonly LocalEndpoint[]): number | undefined {
     const { host, store, knownLabels } = this.#options;
-    const told = store.workloads.get(workload.workload);
-    if (told !== undefined && told.host === host && store.identities.has(told.identity)) return told.identity;
+    const told = this.#toldIdentity(workload.workload);
+    if (told !== undefined) return told;
     const own = endpoints.flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6]).filter((address) => address !== null);
     return knownLabels.identityOf(expectedLabels(host, workload, endpoints), own, store);
   }
 
-  #target(
-    endpoint: LocalEndpoint,
-    workload: LocalWorkload | undefined,
-    identity: number | undefined,
-    content: RulesetContent | undefined,
-  ): EndpointTarget {
-    const { slot, ifindex, kind, mac, gatewayMac, ipv4, ipv6, mtu } = endpoint;
-    const { connectionsMax, isEnforcing } = this.#options;
-    const generation = workload?.generation ?? 0;
-    const isKnown = content !== undefined;
+  #target(endpoint: LocalEndpoint, identity: number | undefined): EndpointTarget {
+    const { registry, policy, isEnforcing } = this.#options;
+    const content = (identity === undefined ? undefined : policy.content(identity)) ?? null;
+    const workload = endpoint.workload === null ? undefined : registry.workload(endpoint.workload);
+    const isKnown = content !== null;
     let state: EndpointState = isKnown ? 'governed' : 'held';
     if (endpoint.fenced) state = 'fenced';
     else if (endpoint.mode === 'observe' || !isEnforcing()) state = 'observed';
-    const learns = this.#options.policy.usesNames;
     const known = this.#targets.get(endpoint);
+    const shown = isKnown ? identity! : reservedIdentity.unknown;
+    const statics = this.#statics(endpoint, workload?.generation ?? 0, known?.statics);
     const isSame =
-      known?.content === (content ?? null) &&
-      known.state === state &&
-      known.identity === (isKnown ? identity : reservedIdentity.unknown) &&
-      known.statics.generation === generation &&
-      (known.statics.learns === true) === learns;
+      known?.content === content && known.state === state && known.identity === shown && known.statics === statics;
     if (isSame) return known;
-    const made = {
-      statics: {
-        ...{ slot, ifindex, kind, generation, mac, gatewayMac, ipv4, ipv6, mtu, connectionsMax },
-        ...(learns ? { learns } : {}),
-      },
-      state,
-      identity: isKnown ? identity! : reservedIdentity.unknown,
-      firstEpoch: Math.floor(endpoint.createdMs) % 65_536,
-      content: content ?? null,
-    };
+    const firstEpoch = Math.floor(endpoint.createdMs) % 65_536;
+    const made = { statics, state, identity: shown, firstEpoch, content };
     this.#targets.set(endpoint, made);
     return made;
+  }
+
+  /** What was made before where it still says the same. */
+  #statics(endpoint: LocalEndpoint, generation: number, before: EndpointStatics | undefined): EndpointStatics {
+    const { policy, connectionsMax } = this.#options;
+    const learns = policy.usesNames;
+    if (before?.generation === generation && (before.learns === true) === learns) return before;
+    const { slot, ifindex, kind, mac, gatewayMac, ipv4, ipv6, mtu } = endpoint;
+    return {
+      ...{ slot, ifindex, kind, generation, mac, gatewayMac, ipv4, ipv6, mtu, connectionsMax },
+      ...(learns ? { learns } : {}),
+    };
   }
 
   /** What endpoints learnt of addresses that nobody of ours has. */

@@ -89,8 +89,12 @@ function rowChanges(
   const removed: Omit<RowTarget, 'table'>[] = [];
   for (const direction of directions) {
     const [have, want] = [from[direction], to[direction]];
-    for (const [peer, table] of want) if (have.get(peer) !== table) rows.push({ direction, peer, table });
-    for (const peer of have.keys()) if (!want.has(peer)) removed.push({ direction, peer });
+    want.forEach((table, peer) => {
+      if (have.get(peer) !== table) rows.push({ direction, peer, table });
+    });
+    have.forEach((_, peer) => {
+      if (!want.has(peer)) removed.push({ direction, peer });
+    });
   }
   const operations: Operation[] = [];
   if (rows.length > 0) operations.push({ kind: 'set-rows', ruleset, rows, purpose: { kind: 'amendment', content } });

@@ -112,13 +112,16 @@ export function between(
   moves: readonly PeerMove[],
 ): Between {
   const { store } = context;
+  const differing = {
+    egress: differingPeers(context, old, next, 'egress'),
+    ingress: differingPeers(context, old, next, 'ingress'),
+  };
   const below = (low: RulesetContent | ActualRuleset, high: RulesetContent | ActualRuleset): boolean =>
-    directions.every((direction) => {
-      for (const peer of keysOf(low, high, direction, [])) {
-        if (!store.leq(lookup(context, low, direction, peer), lookup(context, high, direction, peer))) return false;
-      }
-      return true;
-    });
+    directions.every((direction) =>
+      differing[direction].every((peer) =>
+        store.leq(lookup(context, low, direction, peer), lookup(context, high, direction, peer)),
+      ),
+    );
   const holdsForMoves = (held: RulesetContent | ActualRuleset): boolean =>
     directions.every((direction) =>
       moves.every(({ from, to }) => {
@@ -130,43 +133,65 @@ export function between(
     );
   if (below(old, next) && holdsForMoves(old)) return { kind: 'old' };
   if (below(next, old) && holdsForMoves(next)) return { kind: 'new' };
-  return { kind: 'meet', content: meetContents(context, old, next, moves) };
+  const met = (direction: KernelDirection): ReadonlyMap<number, KernelTable> =>
+    meetRows(context, { direction, old, next, moves, differing: differing[direction] });
+  return { kind: 'meet', content: { egress: met('egress'), ingress: met('ingress') } };
 }
 
-function meetContents(
-  context: ContentContext,
-  old: RulesetContent | ActualRuleset,
-  next: RulesetContent,
-  moves: readonly PeerMove[],
-): RulesetContent {
-  const met = (direction: KernelDirection): ReadonlyMap<number, KernelTable> => {
-    const rows = new Map<number, KernelTable>();
-    const narrow = (peer: number, bound: KernelTable): void =>
-      void rows.set(peer, context.store.meet(rows.get(peer) ?? bound, bound));
-    for (const peer of keysOf(old, next, direction, moves)) {
-      narrow(peer, lookup(context, old, direction, peer));
-      narrow(peer, lookup(context, next, direction, peer));
-    }
-    for (const { from, to } of moves) narrow(from, lookup(context, next, direction, to));
-    // What is neither the old word nor the new one about a peer is nobody's last word.
-    for (const [peer, table] of rows) {
-      const isKnown = [old, next].some((content) => lookup(context, content, direction, peer) === table);
-      if (!isKnown) rows.set(peer, context.store.withoutResets(table));
-    }
-    return rows;
+interface Meeting {
+  readonly direction: KernelDirection;
+  readonly old: RulesetContent | ActualRuleset;
+  readonly next: RulesetContent;
+  readonly moves: readonly PeerMove[];
+  readonly differing: readonly number[];
+}
+
+function meetRows(context: ContentContext, meeting: Meeting): ReadonlyMap<number, KernelTable> {
+  const { direction, old, next, moves, differing } = meeting;
+  const narrowed = new Map<number, KernelTable>();
+  const narrow = (peer: number, bound: KernelTable): void =>
+    void narrowed.set(peer, context.store.meet(narrowed.get(peer) ?? bound, bound));
+  const narrowToBoth = (peer: number): void => {
+    narrow(peer, lookup(context, old, direction, peer));
+    narrow(peer, lookup(context, next, direction, peer));
   };
-  return { egress: met('egress'), ingress: met('ingress') };
+  for (const peer of differing) narrowToBoth(peer);
+  for (const { from, to } of moves) {
+    narrowToBoth(from);
+    narrowToBoth(to);
+    narrow(from, lookup(context, next, direction, to));
+  }
+  const rows = new Map(next[direction]);
+  // Whoever has a row under either keeps one, whatever becomes of the row of all others.
+  old[direction].forEach((table, peer) => {
+    if (!rows.has(peer)) rows.set(peer, table);
+  });
+  for (const [peer, table] of narrowed) {
+    // What is neither the old word nor the new one about a peer is nobody's last word.
+    const isKnown = [old, next].some((content) => lookup(context, content, direction, peer) === table);
+    rows.set(peer, isKnown ? table : context.store.withoutResets(table));
+  }
+  return rows;
 }
 
-function keysOf(
+/** Peers of whom the two say something else; what is not among them is as strict under both. */
+function differingPeers(
+  context: ContentContext,
   a: RulesetContent | ActualRuleset,
   b: RulesetContent | ActualRuleset,
   direction: KernelDirection,
-  moves: readonly PeerMove[],
-): ReadonlySet<number> {
-  const keys = new Set<number>([reservedIdentity.any]);
-  for (const key of a[direction].keys()) keys.add(key);
-  for (const key of b[direction].keys()) keys.add(key);
-  for (const { from, to } of moves) keys.add(from).add(to);
-  return keys;
+): readonly number[] {
+  const peers: number[] = [];
+  const compare = (peer: number): void => {
+    if (lookup(context, a, direction, peer) !== lookup(context, b, direction, peer)) peers.push(peer);
+  };
+  const [rows, others] = [a[direction], b[direction]];
+  compare(reservedIdentity.any);
+  rows.forEach((_, peer) => {
+    if (peer !== reservedIdentity.any) compare(peer);
+  });
+  others.forEach((_, peer) => {
+    if (peer !== reservedIdentity.any && !rows.has(peer)) compare(peer);
+  });
+  return peers;
 }

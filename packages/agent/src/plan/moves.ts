@@ -186,8 +186,12 @@ function changedAddresses(
   desired: ReadonlyMap<string, AddressEntry>,
 ): readonly string[] {
   const changed: string[] = [];
-  for (const [address, entry] of desired) if (!sameAddress(actual.get(address), entry)) changed.push(address);
-  for (const address of actual.keys()) if (!desired.has(address)) changed.push(address);
+  desired.forEach((entry, address) => {
+    if (!sameAddress(actual.get(address), entry)) changed.push(address);
+  });
+  actual.forEach((_, address) => {
+    if (!desired.has(address)) changed.push(address);
+  });
   return changed;
 }
 

@@ -129,23 +129,24 @@ function losing(
 function mayAmend({ actual, desired, refusals }: PlanInput, moves: number): boolean {
   if (refusals.amendments || refusals.transitions || refusals.peers.size > 0) return false;
   let identities = 0;
-  for (const [slot, { identity }] of desired.endpoints) {
+  desired.endpoints.forEach(({ identity }, slot) => {
     const before = actual.endpoints.get(slot);
     if (before !== undefined && before.identity !== identity) identities++;
-  }
+  });
   return moves + identities <= movesMax;
 }
 
 /** Endpoint entries as they will be after the operations made so far; every flip takes the next epoch. */
 class Words {
-  readonly #entries: Map<number, EndpointEntry>;
+  readonly #actual: ActualKernel;
+  readonly #entries = new Map<number, EndpointEntry>();
 
   constructor(actual: ActualKernel) {
-    this.#entries = new Map(actual.endpoints);
+    this.#actual = actual;
   }
 
   flip(slot: number, target: EndpointTarget, identity: number, ruleset: number, state = target.state): Operation {
-    const before = this.#entries.get(slot);
+    const before = this.#entries.get(slot) ?? this.#actual.endpoints.get(slot);
     const epoch = before === undefined ? target.firstEpoch : (before.epoch + 1) % epochModulus;
     const entry = { ...staticsOf(target, before), state, identity, ruleset, epoch };
     this.#entries.set(slot, entry);
@@ -169,7 +170,8 @@ function sortEndpoints(input: PlanInput, desired: DesiredKernel, assignment: Ass
   for (const slot of actual.endpoints.keys()) {
     if (!desired.endpoints.has(slot)) withdraw.push({ kind: 'remove-endpoint', slot });
   }
-  for (const [slot, target] of desired.endpoints) {
+  for (const slot of desired.endpoints.keys()) {
+    const target = desired.endpoints.get(slot)!;
     const before = actual.endpoints.get(slot);
     const ruleset = assignment.bySlot.get(slot) ?? closedRuleset;
     const opens = isOpen(target.state, ruleset);

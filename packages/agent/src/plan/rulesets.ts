@@ -21,7 +21,7 @@ export class RulesetNumbers {
   constructor(next: number, actual: ActualKernel) {
     this.#next = next;
     this.#used = new Set(actual.rulesets.keys());
-    for (const entry of actual.endpoints.values()) this.#used.add(entry.ruleset);
+    actual.endpoints.forEach(({ ruleset }) => this.#used.add(ruleset));
   }
 
   get next(): number {
@@ -180,12 +180,12 @@ export function rowsOf(content: RulesetContent, without: ReadonlySet<number>): r
 
 function slotsByContent(desired: DesiredKernel): ReadonlyMap<RulesetContent, readonly number[]> {
   const groups = new Map<RulesetContent, number[]>();
-  for (const [slot, { content, state }] of desired.endpoints) {
-    if (content === null || (state !== 'governed' && state !== 'observed')) continue;
+  desired.endpoints.forEach(({ content, state }, slot) => {
+    if (content === null || (state !== 'governed' && state !== 'observed')) return;
     const group = groups.get(content);
     if (group === undefined) groups.set(content, [slot]);
     else group.push(slot);
-  }
+  });
   return groups;
 }
 
@@ -201,11 +201,11 @@ function candidatesOf(actual: ActualKernel, slots: readonly number[]): ReadonlyS
 
 function usersOf(actual: ActualKernel): ReadonlyMap<number, readonly number[]> {
   const users = new Map<number, number[]>();
-  for (const [slot, { ruleset }] of actual.endpoints) {
+  actual.endpoints.forEach(({ ruleset }, slot) => {
     const slots = users.get(ruleset);
     if (slots === undefined) users.set(ruleset, [slot]);
     else slots.push(slot);
-  }
+  });
   return users;
 }
 
@@ -217,9 +217,9 @@ function peersIn(state: ActualKernel | DesiredKernel): ReadonlySet<number> {
     reservedIdentity.world,
     reservedIdentity.unknown,
   ]);
-  for (const { identity } of state.endpoints.values()) peers.add(identity);
-  for (const entry of state.addresses.values()) if (entry.kind === 'remote') peers.add(entry.identity);
-  for (const peer of state.cidrs.values()) peers.add(peer);
-  for (const { peer } of state.learnt.values()) peers.add(peer);
+  state.endpoints.forEach(({ identity }) => peers.add(identity));
+  state.addresses.forEach((entry) => void (entry.kind === 'remote' && peers.add(entry.identity)));
+  state.cidrs.forEach((peer) => peers.add(peer));
+  state.learnt.forEach(({ peer }) => peers.add(peer));
   return peers;
 }

@@ -6,17 +6,16 @@ const noAddress = '::';
 const identityMax = 2 ** 24 - 1;
 const epochMax = 2 ** 16 - 1;
 
-/** Halves of the word: identity (bits 0–23), ruleset (24–47), epoch (48–63). Throws KernelError ERANGE. */
-export function wordOf({ slot, identity, ruleset, epoch }: EndpointEntry): readonly [low: number, high: number] {
-  const fits =
-    Number.isInteger(identity) &&
-    Number.isInteger(ruleset) &&
-    Number.isInteger(epoch) &&
-    Math.min(identity, ruleset, epoch) >= 0 &&
-    Math.max(identity, ruleset) <= identityMax &&
-    epoch <= epochMax;
+/** Puts the word in two halves: identity (bits 0–23), ruleset (24–47), epoch (48–63). Throws KernelError ERANGE. */
+export function putWord(halves: Uint32Array, { slot, identity, ruleset, epoch }: EndpointEntry): void {
+  const fits = isUpTo(identity, identityMax) && isUpTo(ruleset, identityMax) && isUpTo(epoch, epochMax);
   if (!fits) throw new KernelError(`set endpoint ${slot}`, 'ERANGE', { detail: `${identity}/${ruleset}/${epoch}` });
-  return [(identity | (ruleset << 24)) >>> 0, ((ruleset >>> 8) | (epoch << 16)) >>> 0];
+  halves[0] = identity | (ruleset << 24);
+  halves[1] = (ruleset >>> 8) | (epoch << 16);
+}
+
+function isUpTo(value: number, max: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= max;
 }
 
 export function flagsOf(entry: EndpointEntry): number {

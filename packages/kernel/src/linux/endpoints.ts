@@ -12,7 +12,7 @@ import {
   type EndpointFields,
 } from '../generated/maps.ts';
 import { KernelError, type EndpointEntry, type EndpointState } from '../port.ts';
-import { EndpointBytes, flagsOf, restOffsets, wordOf } from './endpoint-bytes.ts';
+import { EndpointBytes, flagsOf, putWord, restOffsets } from './endpoint-bytes.ts';
 import type { Mapping } from './libc.ts';
 import type { Tables } from './tables.ts';
 
@@ -75,7 +75,7 @@ export class Endpoints {
 
   set(entry: EndpointEntry): void {
     const at = this.#at(entry.slot);
-    this.#halves.set(wordOf(entry));
+    putWord(this.#halves, entry);
     const rest = this.#encoded.restOf(entry);
     const state = endpointState[entry.state];
     const now = this.#bytes[at + endpointLayout.state]!;
@@ -123,10 +123,10 @@ export class Endpoints {
   /** Whether the endpoint in the table is this one, with its word and state. */
   has(entry: EndpointEntry): boolean {
     const at = this.#at(entry.slot);
-    const [low, high] = wordOf(entry);
+    putWord(this.#halves, entry);
     return (
-      this.#view.getUint32(at + endpointLayout.word, true) === low &&
-      this.#view.getUint32(at + endpointLayout.word + 4, true) === high &&
+      this.#view.getUint32(at + endpointLayout.word, true) === this.#halves[0] &&
+      this.#view.getUint32(at + endpointLayout.word + 4, true) === this.#halves[1] &&
       this.#bytes[at + endpointLayout.state] === endpointState[entry.state] &&
       this.#bytes[at + endpointLayout.flags] === flagsOf(entry) &&
       this.#sameRest(at, this.#encoded.restOf(entry))
