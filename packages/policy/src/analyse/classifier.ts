@@ -1,13 +1,14 @@
-import { peersMatch } from '../decide/decide.ts';
+import { guardFact } from '../decide/lock-out-guard.ts';
 import { documentLabelKeys } from '../documents/label-keys.ts';
 import { type Labels, namedPortPrefix, namespaceLabel, type Party } from '../model.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
 import { rulesInOrder } from '../resolve/rules-in-order.ts';
-import type { Peer, Peers } from '../resolve/peers.ts';
-import { isolationSuffices, membershipOf, type Segment } from '../resolve/segment.ts';
+import { type Peer, type Peers, peersOf } from '../resolve/peers.ts';
+import type { Segment } from '../resolve/segment.ts';
 import { addressBits, type PrefixBits } from '../select/prefix.ts';
 import { labelOf } from '../select/selector.ts';
 import type { AddressPiece } from './address-pieces.ts';
+import { PartyQuestions } from './party-questions.ts';
 import { examplesMax, type KnownAddress } from './universe.ts';
 
 /** Parties that none of the policy sets tells apart: `decide` says the same about each of them. */
@@ -49,12 +50,6 @@ interface GrowingClass extends PartyClass {
   hypothetical: boolean;
 }
 
-/** Something that a policy set may ask about a party. */
-interface Question {
-  readonly number: number;
-  readonly holds: (party: Party) => boolean;
-}
-
 /** Sorts parties into classes, which come into being with the first party of each. */
 export class Classifier {
   /** Every prefix that a segment, a rule, an end of `also` or an exception names. */
@@ -62,8 +57,7 @@ export class Classifier {
   /** Every peer that the rules of the sets or `also` name, each once. */
   readonly peers: readonly Peer[];
   readonly #keys: readonly string[];
-  readonly #questionsByTerm = new Map<string, Question[]>();
-  readonly #questionsWithoutTerm: Question[] = [];
+  readonly #questions = new PartyQuestions();
   readonly #classes: GrowingClass[] = [];
   readonly #bySignature = new Map<string, GrowingClass>();
   readonly #byPrefix = new Map<string, GrowingClass>();
@@ -76,11 +70,11 @@ export class Classifier {
     this.prefixes = namedPrefixes(sets, this.peers);
     const asked = new Set<Segment>();
     for (const set of sets) {
-      for (const segment of set.segments.values()) if (isNew(asked, segment)) this.#askSegment(set, segment);
+      for (const segment of set.segments.values()) if (isNew(asked, segment)) this.#questions.askSegment(segment);
     }
     // What a peer selects may hang on the set: on the labels that it gives a namespace.
     for (const [index, set] of sets.entries()) {
-      for (const peer of this.peers) if (index === 0 || peer.kind === 'pods') this.#askPeer(set, peer);
+      for (const peer of this.peers) if (index === 0 || peer.kind === 'pods') this.#questions.askPeer(set, peer);
     }
   }
 
@@ -172,61 +166,17 @@ export class Classifier {
   }
 
   #signature(party: Party): string {
-    const yes: number[] = [];
-    for (const { number, holds } of this.#questionsAbout(party)) if (holds(party)) yes.push(number);
+    const answers = this.#questions.answers(party).toSorted((a, b) => a - b);
     // Named ports resolve at the workload, and its namespace is the reason of its posture: they are compared as they are.
     const compared =
       party.kind === 'workload'
         ? Object.entries(party.labels).filter(([key]) => key.startsWith(namedPortPrefix) || key === namespaceLabel)
         : [];
-    return `${party.kind} ${yes.sort((a, b) => a - b).join(' ')} ${compared.length === 0 ? '' : JSON.stringify(compared)}`;
+    // The guard of a host is said by its labels.
+    const guard =
+      party.kind === 'host' ? Object.values(guardFact).map((fact) => labelOf(party.labels ?? {}, fact)) : [];
+    return JSON.stringify([party.kind, answers, compared, guard]);
   }
-
-  *#questionsAbout(party: Party): Generator<Question> {
-    yield* this.#questionsWithoutTerm;
-    if (party.kind === 'workload') {
-      for (const [key, value] of Object.entries(party.labels))
-        yield* this.#questionsByTerm.get(`${key}=${value}`) ?? [];
-    } else {
-      for (const questions of this.#questionsByTerm.values()) yield* questions;
-    }
-  }
-
-  #askSegment(set: PolicySet, segment: Segment): void {
-    const peer: Peer = { kind: 'segment', segment: segment.name };
-    this.#ask(segment.networks.length > 0 ? null : segment.selector, (party) =>
-      peersMatch(set, { key: '', list: [peer] }, party),
-    );
-    const { isolation, selector } = segment;
-    if (isolation === null) return;
-    this.#ask(selector, (party) => {
-      if (party.kind !== 'workload' || membershipOf(segment, party.labels).kind !== 'member') return false;
-      return isolationSuffices(isolation, party.labels);
-    });
-  }
-
-  #askPeer(set: PolicySet, peer: Peer): void {
-    if (peer.kind === 'any' || peer.kind === 'segment') return;
-    this.#ask(peer.kind === 'selector' ? peer.selector : null, (party) =>
-      peersMatch(set, { key: '', list: [peer] }, party),
-    );
-  }
-
-  /** A label that the selector demands leads from a workload to the question; others need not be asked. */
-  #ask(selector: { readonly matchLabels?: Labels | undefined } | null, holds: (party: Party) => boolean): void {
-    const question = { number: this.#asked++, holds };
-    const [term] = Object.entries(selector?.matchLabels ?? {});
-    if (term === undefined) {
-      this.#questionsWithoutTerm.push(question);
-      return;
-    }
-    const key = term.join('=');
-    const questions = this.#questionsByTerm.get(key);
-    if (questions === undefined) this.#questionsByTerm.set(key, [question]);
-    else questions.push(question);
-  }
-
-  #asked = 0;
 }
 
 /** Every peer that the rules of the sets or `also` name, each once. */
@@ -238,7 +188,8 @@ export function askedPeers(sets: readonly PolicySet[], also: readonly Peers[]): 
     }
   }
   for (const end of also) ends.set(end.key, end);
-  return [...ends.values()].flatMap(({ list }) => list);
+  const peers = [...ends.values()].flatMap(({ list }) => list);
+  return [...new Map(peers.map((peer) => [peersOf([peer]).key, peer])).values()];
 }
 
 /** Every prefix that a segment, a rule or an exception names. */

@@ -1,5 +1,5 @@
 import { peersMatch } from '../decide/decide.ts';
-import { namespaceLabel } from '../model.ts';
+import { namespaceLabel, type Party } from '../model.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
 import { rulesInOrder } from '../resolve/rules-in-order.ts';
 import type { Peer } from '../resolve/peers.ts';
@@ -26,14 +26,16 @@ const termsEasy = 4;
 /** Finds words for sets of classes: segments first, then selectors of rules, then labels; what is left is named class by class. */
 export class Describer {
   readonly #classes: readonly PartyClass[];
+  readonly #omitted: readonly Party[];
   readonly #candidates: readonly Candidate[];
   readonly #workloads: ClassSet;
   readonly #addresses: ClassSet;
   readonly #described = new Map<string, PartySet>();
 
-  /** One set, or the one before and the one after a change. */
-  constructor(sets: readonly PolicySet[], classes: readonly PartyClass[]) {
+  /** One set, or the one before and the one after a change. `omitted`: addresses that are in no class, so that no term may mean them. */
+  constructor(sets: readonly PolicySet[], classes: readonly PartyClass[], omitted: readonly Party[] = []) {
     this.#classes = classes;
+    this.#omitted = omitted;
     this.#workloads = this.#where(({ party }) => party.kind === 'workload');
     this.#addresses = this.#where(({ party }) => party.kind === 'address');
     this.#candidates = [
@@ -67,7 +69,7 @@ export class Describer {
     const rest = set.without(this.#workloads).without(this.#addresses);
     return [
       ...this.#workloadTerms(workloads),
-      ...(addresses.size > 0 && addresses.size === this.#addresses.size
+      ...(addresses.size > 0 && addresses.size === this.#addresses.size && this.#omitted.length === 0
         ? [{ kind: 'addresses' } as const]
         : this.#covering(addresses)),
       ...this.#covering(rest),
@@ -110,7 +112,12 @@ export class Describer {
 
   #matching(set: PolicySet, peer: Peer, kind: MemberKind): ClassSet {
     const peers = { key: '', list: [peer] };
+    if (kind === 'address' && this.#meansOmitted(set, [peer])) return new ClassSet(this.#classes.length);
     return this.#where(({ party }) => party.kind === kind && peersMatch(set, peers, party));
+  }
+
+  #meansOmitted(set: PolicySet, list: readonly Peer[]): boolean {
+    return this.#omitted.some((party) => peersMatch(set, { key: '', list }, party));
   }
 
   /** A segment's workloads, addresses and hosts apart, each in one definition or, where they differ, in both. */
@@ -119,8 +126,9 @@ export class Describer {
     for (const name of [...names].sort()) {
       const parts = memberKinds.map((kind) => ({ kind, definitions: this.#definitions(sets, name, kind) }));
       const inUse = parts.filter(({ definitions }) => definitions.some(({ classes }) => classes.size > 0));
+      const withOmitted = sets.some((set) => set.segments.has(name) && this.#meansOmitted(set, [segmentPeer(name)]));
       for (const { kind, definitions } of inUse) {
-        const only = inUse.length === 1 ? null : memberNames[kind];
+        const only = inUse.length === 1 && !withOmitted ? null : memberNames[kind];
         const agree = new Set(definitions.map(({ classes }) => classes.key())).size === 1;
         for (const { index, classes } of agree ? definitions.slice(0, 1) : definitions) {
           const as: DefinedIn = agree ? 'both' : index === 0 ? 'before' : 'after';
@@ -132,7 +140,7 @@ export class Describer {
 
   #definitions(sets: readonly PolicySet[], segment: string, kind: MemberKind): { index: number; classes: ClassSet }[] {
     return sets.flatMap((set, index) =>
-      set.segments.has(segment) ? [{ index, classes: this.#matching(set, { kind: 'segment', segment }, kind) }] : [],
+      set.segments.has(segment) ? [{ index, classes: this.#matching(set, segmentPeer(segment), kind) }] : [],
     );
   }
 
@@ -182,6 +190,10 @@ export class Describer {
       yield { term, classes };
     }
   }
+}
+
+function segmentPeer(segment: string): Peer {
+  return { kind: 'segment', segment };
 }
 
 /** A class by what it consists of. */

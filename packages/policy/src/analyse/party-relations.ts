@@ -16,6 +16,8 @@ import { classesMax, type Universe } from './universe.ts';
 /** What the functions of one pair of classes come to. */
 export interface PairFacts {
   readonly pieces: Pieces;
+  /** Every reason in the pieces. */
+  readonly reasons: ReadonlySet<string>;
   /** Ports that are allowed, and those that are allowed or asked about. */
   readonly allowed: PortSet;
   readonly permitted: PortSet;
@@ -29,23 +31,35 @@ export class PartyRelations {
   readonly describer: Describer;
   readonly #verdicts: PairVerdicts;
   readonly #excluded = new Set<string>();
-  #facts: PairFacts[] = [];
+  readonly #facts: (PairFacts | undefined)[] = [];
+  /** By class: numbers of pairs, one more than they are; 0 is not known yet. */
+  readonly #rows: (Int32Array | undefined)[] = [];
+  readonly #pairs: PairTables[] = [];
 
-  /** `also`: ends that are asked about beside those of the rules. */
+  /** `also`: ends that are asked about beside those of the rules. Addresses outside count where they are at one of them. */
   constructor(set: PolicySet, universe: Universe, also: readonly Peers[]) {
-    const { classes, summary } = universeClasses([set], universe, also);
+    const { classes, summary, omitted } = universeClasses([set], universe, also, (party) =>
+      also.some((end) => peersMatch(set, end, party)),
+    );
     this.set = set;
     this.classes = classes;
     this.summary = summary;
-    this.describer = new Describer([set], classes);
+    this.describer = new Describer([set], classes, omitted);
     const judge = new PairJudge(set, classes);
     // Of more classes nothing is asked, and making their tables would take as long as asking.
     if (classes.length <= classesMax) judge.prepare();
     this.#verdicts = new PairVerdicts(judge);
   }
 
+  /** Looked up by place, since searches ask for the same pairs again and again. */
   pair(from: number, to: number): PairTables {
-    return this.#verdicts.pair(from, to);
+    const row = (this.#rows[from] ??= new Int32Array(this.classes.length));
+    const known = row[to]!;
+    if (known > 0) return this.#pairs[known - 1]!;
+    const pair = this.#verdicts.pair(from, to);
+    this.#pairs[pair.number] = pair;
+    row[to] = pair.number + 1;
+    return pair;
   }
 
   facts(pair: PairTables): PairFacts {
@@ -55,7 +69,9 @@ export class PartyRelations {
   /** From now on nothing counts as permitted by a rule of this name. */
   exclude(reason: string): void {
     this.#excluded.add(reason);
-    this.#facts = [];
+    for (const [number, facts] of this.#facts.entries()) {
+      if (facts !== undefined && facts.reasons.has(reason)) this.#facts[number] = undefined;
+    }
   }
 
   /** The classes at one end: of what is known, or where nothing known is there of what could be. */
@@ -86,5 +102,7 @@ function factsOf({ egress, ingress }: PairTables, excluded: ReadonlySet<string>)
   const counts = ({ reason }: SideVerdict): boolean => excluded.size === 0 || !excluded.has(reasonText(reason));
   const where = (...actions: readonly string[]): PortSet =>
     portsWhere(pieces, (sides: readonly SideVerdict[]) => actions.includes(actionOf(sides)) && sides.every(counts));
-  return { pieces, allowed: where('allow'), permitted: where('allow', 'ask') };
+  const sides = [...pieces.pieces.flatMap(({ verdicts }) => verdicts), ...pieces.rest];
+  const reasons = new Set(sides.map(({ reason }) => reasonText(reason)));
+  return { pieces, reasons, allowed: where('allow'), permitted: where('allow', 'ask') };
 }

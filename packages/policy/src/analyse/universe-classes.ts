@@ -10,27 +10,36 @@ import type { Universe, UniverseSummary } from './universe.ts';
 
 const hostFact = `${factPrefix}host`;
 
-/** The universe as classes, of which no set of `sets` and no end in `also` divides one. */
+/** The universe as classes, of which no set of `sets` and no end in `also` divides one; of addresses only those that are wanted. */
 export interface UniverseClasses {
   readonly classes: readonly PartyClass[];
   readonly classifier: Classifier;
   readonly summary: UniverseSummary;
+  /** One of each kind of addresses that were not wanted. */
+  readonly omitted: readonly Party[];
 }
 
 export function universeClasses(
   sets: readonly PolicySet[],
   universe: Universe,
   also: readonly Peers[] = [],
+  wanted: (party: Party) => boolean = () => true,
 ): UniverseClasses {
   const classifier = new Classifier(sets, also);
   for (const { labels, count, examples } of universe.workloads) {
     classifier.classify({ kind: 'workload', labels }, { workloads: count, examples });
   }
+  const omitted: Party[] = [];
   for (const piece of addressPieces(classifier.prefixes)) {
-    classifier.classify({ kind: 'address', address: piece.example }, { piece });
+    const party: Party = { kind: 'address', address: piece.example };
+    if (wanted(party)) classifier.classify(party, { piece });
+    else omitted.push(party);
   }
   for (const named of universe.addresses) {
-    if (named.names.length > 0) classifier.classify({ kind: 'address', ...named }, { named });
+    const party: Party = { kind: 'address', ...named };
+    if (named.names.length === 0) continue;
+    if (wanted(party)) classifier.classify(party, { named });
+    else omitted.push(party);
   }
   classifier.classify({ kind: 'host' }, { host: null });
   for (const { name, labels } of universe.hosts)
@@ -44,7 +53,7 @@ export function universeClasses(
     hosts: universe.hosts.length,
     addresses: classes.reduce((sum, { pieces, named }) => sum + pieces.length + named.length, 0),
   };
-  return { classes, classifier, summary };
+  return { classes, classifier, summary, omitted };
 }
 
 /** Adds a workload for each segment and selector that no known workload satisfies, and one without labels. Says how many classes came. */
