@@ -22,6 +22,7 @@ interface ApplyOptions {
   readonly prune?: boolean;
   readonly label?: string;
   readonly expectRevision?: number;
+  readonly force?: boolean;
 }
 
 const waitFlag = [
@@ -42,6 +43,7 @@ function registerApply(program: Command, shell: Shell): void {
     .requiredOption(...fileFlag)
     .option('--dry-run', 'check everything, change nothing')
     .option(...waitFlag)
+    .option('--force', 'also documents that may cut hosts off from SSH and from the manager (lockOutGuard: false)')
     .option('--prune', 'also remove documents that have the labels of -l and are in none of the files')
     .option('-l, --label <labels>', 'with --prune: which documents are this source’s, key=value, joined by commas')
     .option(
@@ -59,7 +61,7 @@ function registerApply(program: Command, shell: Shell): void {
       const dryRun = options.dryRun === true;
       const removed = options.prune === true ? await prunedBy(api, documents, options.label!) : [];
       const expected = options.expectRevision === undefined ? {} : { expectRevision: options.expectRevision };
-      const query = { dryRun, ...expected };
+      const query = { dryRun, force: options.force === true, ...expected };
       const sentMs = shell.nowMs();
       const applied = valueOf(await api.applyDocuments({ query, body: { documents: [...documents], removed } }));
       await tellApplied(api, shell, self, applied, { ...options, sentMs });

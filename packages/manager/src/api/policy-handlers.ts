@@ -15,8 +15,9 @@ export const policyHandlers: Handlers<
   'applyDocuments' | 'listDocuments' | 'getDocument' | 'deleteDocument' | 'diffDocuments'
 > = {
   async applyDocuments({ policies }, { actor, by, query, body }) {
-    const { dryRun, expectRevision = null } = query;
-    return applied(await policies.apply(actor, by, { ...body, dryRun, expectRevision } as ApplyRequest), dryRun);
+    const { dryRun, expectRevision = null, force } = query;
+    const request = { ...body, dryRun, expectRevision, force } as ApplyRequest;
+    return applied(await policies.apply(actor, by, request), dryRun);
   },
   async listDocuments(services, { actor, query }) {
     const { kind, search, revision } = query;
@@ -60,7 +61,7 @@ export const policyHandlers: Handlers<
     return applied(await policies.apply(actor, by, { documents: [], removed: [key], dryRun }), dryRun);
   },
   async diffDocuments({ policies }, { actor, by, body }) {
-    const result = await policies.apply(actor, by, { ...body, dryRun: true } as ApplyRequest);
+    const result = await policies.apply(actor, by, { ...body, dryRun: true, force: true } as ApplyRequest);
     if (result.kind !== 'applied') return refusal(result);
     const changes = result.changes.map((change) => ({
       ...change,

@@ -18,6 +18,8 @@ export interface ApplyRequest {
   readonly dryRun: boolean;
   /** Nothing is taken if a document changed after this revision; without it whatever is there is changed. */
   readonly expectRevision?: number | null;
+  /** Takes documents too that may cut hosts off. */
+  readonly force?: boolean;
 }
 
 export interface DocumentChange {

@@ -42,13 +42,14 @@ function policy(name: string, rule: Record<string, unknown>, tier?: string) {
 function apply(
   core: Core,
   values: readonly unknown[],
-  options: { removed?: { kind: string; name: string }[]; dryRun?: boolean; actor?: Actor } = {},
+  options: { removed?: { kind: string; name: string }[]; dryRun?: boolean; force?: boolean; actor?: Actor } = {},
 ) {
-  const { removed = [], dryRun = false, actor = author } = options;
+  const { removed = [], dryRun = false, force = false, actor = author } = options;
   return core.policies.apply(actor, `person/${actor.name}`, {
     documents: values.map((value) => ({ value })),
     removed,
     dryRun,
+    force,
   });
 }
 
@@ -231,5 +232,24 @@ test('a rule asks a role that answers questions', async () => {
       );
     }
     for (const by of approverRoles) assert.equal((await asking(by)).kind, 'applied');
+  });
+});
+
+test('a segment that gives up the lock-out guard of its hosts is taken only from somebody who insists', async () => {
+  await withCore(async (core) => {
+    const machines = {
+      apiVersion: 'bulkhead.dev/v1',
+      kind: 'Segment',
+      metadata: { name: 'machines' },
+      spec: { hosts: { all: true }, lockOutGuard: false },
+    };
+    const refused = await apply(core, [machines]);
+    assert.ok(refused.kind === 'refused');
+    assert.deepEqual(
+      refused.problems.map(({ path, document }) => [path, document]),
+      [['spec.lockOutGuard', 'Segment/machines']],
+    );
+    assert.equal((await apply(core, [machines], { force: true })).kind, 'applied');
+    assert.equal((await apply(core, [machines])).kind, 'applied', 'what is in force was insisted on before');
   });
 });

@@ -18,6 +18,7 @@ import { labelsText } from '../inventory/inventory-state.ts';
 import { BusyError } from '../store/committer.ts';
 import { parseAll } from './apply-request.ts';
 import { approverProblems } from './approvers.ts';
+import { lockOutProblems } from './lock-out.ts';
 import { changedKeyCounts } from './label-keys.ts';
 import { appliedOf, changesOf, effectOf, splitIdentities } from './planned-change.ts';
 import { scopeProblems } from './scope.ts';
@@ -166,7 +167,7 @@ export class Policies implements PolicyReader, PolicyView {
     const parsed = parseAll(request);
     if (parsed.kind === 'refused') return parsed;
     const { state } = this.#committer;
-    const planned = this.#plan(state, actor, parsed, request);
+    const planned = this.#plan(state, actor, parsed, { ...request, force: true });
     if (planned.kind !== 'planned') return planned;
     return { kind: 'preview', revision: state.documents.revision, ...effectOf(planned.changes) };
   }
@@ -189,6 +190,8 @@ export class Policies implements PolicyReader, PolicyView {
     if (outside.length > 0) return { kind: 'out-of-scope', problems: outside };
     const strangers = approverProblems(documents);
     if (strangers.length > 0) return { kind: 'refused', problems: strangers };
+    const lockOuts = request.force === true ? [] : lockOutProblems(changes, files);
+    if (lockOuts.length > 0) return { kind: 'refused', problems: lockOuts };
     const resolved = changePolicySet(
       this.#set,
       { set: documents, removed },

@@ -84,6 +84,8 @@ export const policyRoutes = {
       dryRun: queryBoolean.default(false),
       /** Refused with `conflict` unless no document changed after this revision. */
       expectRevision: queryNumber.pipe(z.int().nonnegative()).optional(),
+      /** Takes documents too that may cut hosts off from SSH and from the manager. */
+      force: queryBoolean.default(false),
     }),
     body: applyBody,
     response: applyResponse,
