@@ -266,6 +266,16 @@ test('our rules and the ordered block of a tier combine by severity: denial, que
   ]);
 });
 
+test('a port of an admin policy without a protocol is of TCP', () => {
+  const ports = [{ portNumber: { port: 80 } }, { portRange: { start: 90, end: 91 } }];
+  const egress = [{ action: 'Deny', to: [{ namespaces: {} }], ports }];
+  const set = policySetOf([...world, adminPolicy('p', { priority: 1, subject: { namespaces: {} }, egress })]);
+  const denied = ['tcp 80', 'udp 80', 'tcp 91', 'sctp 91'].filter((to) =>
+    at(set, 'egress', 'blue', to).startsWith('deny'),
+  );
+  assert.deepEqual(denied, ['tcp 80', 'tcp 91']);
+});
+
 test('workloads in no namespace are nobody to the policies of Kubernetes, beside our own', () => {
   const set = policySetOf([
     ...world,

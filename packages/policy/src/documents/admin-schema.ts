@@ -104,7 +104,7 @@ function checkDestinations(rule: DestinationRule, allow: string, named: Property
 
 const adminPort = z
   .strictObject({
-    portNumber: z.strictObject({ protocol: kubernetesProtocolSchema, port: portNumberSchema }).optional(),
+    portNumber: z.strictObject({ protocol: kubernetesProtocolSchema.optional(), port: portNumberSchema }).optional(),
     portRange: z
       .strictObject({ protocol: kubernetesProtocolSchema.optional(), start: portNumberSchema, end: portNumberSchema })
       .superRefine(checkRange)

@@ -57,7 +57,8 @@ const expression = z
     const needsValues = operator === 'In' || operator === 'NotIn';
     if (needsValues && (values ?? []).length === 0)
       refuse(context, `${operator} needs values`, 'at least one value', ['values']);
-    if (!needsValues && values !== undefined) refuse(context, `${operator} takes no values`, 'nothing', ['values']);
+    if (!needsValues && (values ?? []).length > 0)
+      refuse(context, `${operator} takes no values`, 'nothing', ['values']);
     for (const [index, value] of (values ?? []).entries()) {
       const valueFault = labelValueFault(key, value);
       if (valueFault !== null) refuse(context, valueFault, labelValueRule, ['values', index]);

@@ -107,6 +107,14 @@ const taken: readonly (readonly [string, object])[] = [
   ['an empty selector', networkPolicy('x/p', { podSelector: {} })],
   ['no selector', networkPolicy('x/p', {})],
   ['an empty rule', ingress({})],
+  [
+    'an empty list of values where none may be',
+    networkPolicy('x/p', { podSelector: { matchExpressions: [{ key: 'a', operator: 'Exists', values: [] }] } }),
+  ],
+  [
+    'a port of an admin policy without protocol',
+    admin({ ports: [{ portNumber: { port: 1 } }, { portRange: { start: 1, end: 2 } }] }),
+  ],
   ['a port without protocol', port({ port: 80 })],
   ['a protocol without port', port({ protocol: 'SCTP' })],
   ['a named port', port({ port: 'serve-80-tcp', protocol: 'UDP' })],

@@ -158,7 +158,7 @@ function adminPorts(documents: AdminPorts): RulePorts {
   const ports: PortSpan[] = [];
   const namedPorts: NamedPort[] = [];
   for (const { portNumber, portRange, namedPort } of documents) {
-    if (portNumber !== undefined) ports.push(spanOf(kubernetesProtocol[portNumber.protocol], portNumber.port));
+    if (portNumber !== undefined) ports.push(spanOf(kubernetesProtocol[portNumber.protocol ?? 'TCP'], portNumber.port));
     if (portRange !== undefined)
       ports.push(spanOf(kubernetesProtocol[portRange.protocol ?? 'TCP'], portRange.start, portRange.end));
     if (namedPort !== undefined) namedPorts.push({ name: namedPort, protocol: null });
