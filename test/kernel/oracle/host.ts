@@ -6,6 +6,7 @@ import {
   openLinuxKernel,
   type EndpointEntry,
   type KernelPortTable,
+  type LearntEntry,
   type LinuxKernel,
   type PortRoot,
 } from '@bulkhead/kernel';
@@ -124,6 +125,13 @@ export class OracleHost implements AsyncDisposable {
     };
   }
 
+  /** What members learnt by names, with the peers of the compiler; takes the place of what they learnt before. */
+  learn(learnt: readonly LearntEntry[]): void {
+    const { maps } = this.kernel;
+    maps.removeLearnt(maps.learnt());
+    maps.setLearnt(learnt);
+  }
+
   reasonOf(rule: number): string {
     return this.#reasons[rule] ?? `rule ${rule} that nobody wrote`;
   }
@@ -139,6 +147,7 @@ export class OracleHost implements AsyncDisposable {
       generation: 1,
       mtu: 1500,
       connectionsMax: 100_000,
+      learns: true,
     };
   }
 
@@ -149,11 +158,11 @@ export class OracleHost implements AsyncDisposable {
     };
   }
 
-  #verdict({ action, reason }: SideVerdict): KernelPortTable['otherwise'] {
+  #verdict({ action, reason, live }: SideVerdict): KernelPortTable['otherwise'] {
     const text = reasonText(reason);
     const rule = this.#numbers.get(text) ?? this.#reasons.push(text) - 1;
     this.#numbers.set(text, rule);
-    return { action, rule };
+    return live === undefined ? { action, rule } : { action, rule, live };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -62,12 +62,11 @@ export class KernelStateBuilder {
     policy.want(new Set([...identities.values(), ...(isHostSubject ? [reservedIdentity.host] : [])]));
     const addresses = this.#addresses();
     // Before contents are read: a peer that nobody had before gets its rows now.
-    const learnt = this.#learnt(addresses);
+    const identityOf = ({ workload }: LocalEndpoint): number | undefined =>
+      workload === null ? undefined : identities.get(workload);
+    const learnt = this.#learnt(addresses, endpoints, identityOf);
     const targets = new Map<number, EndpointTarget>();
-    for (const endpoint of endpoints) {
-      const identity = endpoint.workload === null ? undefined : identities.get(endpoint.workload);
-      targets.set(endpoint.slot, this.#target(endpoint, identity));
-    }
+    for (const endpoint of endpoints) targets.set(endpoint.slot, this.#target(endpoint, identityOf(endpoint)));
     if (isHostSubject) targets.set(limits.hostSlot, this.#hostTarget());
     const guardRule = rules.numberOf({ reason: { kind: 'builtin', name: 'lock-out-guard' } });
     const hostPorts = hostEnd.ports(store.policySet, guardRule, registry.published());
@@ -117,7 +116,8 @@ export class KernelStateBuilder {
     else if (endpoint.mode === 'observe' || !isEnforcing()) state = 'observed';
     const known = this.#targets.get(endpoint);
     const shown = isKnown ? identity! : reservedIdentity.unknown;
-    const statics = this.#statics(endpoint, workload?.generation ?? 0, known?.statics);
+    const learns = isKnown && policy.learns(identity!);
+    const statics = this.#statics(endpoint, workload?.generation ?? 0, learns, known?.statics);
     const isSame =
       known?.content === content && known.state === state && known.identity === shown && known.statics === statics;
     if (isSame) return known;
@@ -128,9 +128,13 @@ export class KernelStateBuilder {
   }
 
   /** What was made before where it still says the same. */
-  #statics(endpoint: LocalEndpoint, generation: number, before: EndpointStatics | undefined): EndpointStatics {
-    const { policy, connectionsMax } = this.#options;
-    const learns = policy.usesNames;
+  #statics(
+    endpoint: LocalEndpoint,
+    generation: number,
+    learns: boolean,
+    before: EndpointStatics | undefined,
+  ): EndpointStatics {
+    const { connectionsMax } = this.#options;
     if (before?.generation === generation && (before.learns === true) === learns) return before;
     const { slot, ifindex, kind, mac, gatewayMac, ipv4, ipv6, mtu } = endpoint;
     return {
@@ -140,11 +144,18 @@ export class KernelStateBuilder {
   }
 
   /** What endpoints learnt of addresses that nobody of ours has. */
-  #learnt(addresses: ReadonlyMap<string, AddressEntry>): ReadonlyMap<string, LearntEntry> {
-    const { registry, policy, learnt } = this.#options;
+  #learnt(
+    addresses: ReadonlyMap<string, AddressEntry>,
+    endpoints: readonly LocalEndpoint[],
+    identityOf: (endpoint: LocalEndpoint) => number | undefined,
+  ): ReadonlyMap<string, LearntEntry> {
+    const { policy, learnt } = this.#options;
     const entries = new Map<string, LearntEntry>();
     const keys = new Set<string>();
-    for (const { endpoint, slot } of policy.usesNames ? registry.endpoints() : []) {
+    for (const local of policy.usesNames ? endpoints : []) {
+      const identity = identityOf(local);
+      if (identity === undefined || !policy.learns(identity)) continue;
+      const { endpoint, slot } = local;
       for (const known of learnt.learnt(endpoint)) {
         const { address, lapsed } = known;
         if (addresses.has(address)) continue;

@@ -75,6 +75,11 @@ export class LocalPolicy {
     return this.#compiler.asksFor();
   }
 
+  /** What was learnt by names counts for this identity. Without it there are no rows for learnt peers, and `others` would speak for them. */
+  learns(identity: number): boolean {
+    return this.#compiler.subject(identity as IdentityId)?.learns === true;
+  }
+
   /** Rules name addresses by one of these names. */
   asksFor(names: readonly string[]): boolean {
     return this.#compiler.asksFor(names);

@@ -162,6 +162,47 @@ test('whoever asks for names without end fills its own share, and the oldest of 
   assert.equal(await fixture.outcome('b', first, https), 'allowed');
 });
 
+test('whose own rules ask for no names is not judged by them', async () => {
+  await using fixture = await AgentFixture.start();
+  const to = { cidr: '198.51.100.0/24' };
+  fixture.manager.apply(
+    segment('web', { app: 'web' }),
+    segment('db', { app: 'db' }),
+    byName('*.example.com'),
+    policy(
+      'db',
+      { name: 'not-there', action: 'deny', from: { segment: 'db' }, to, ports },
+      { name: 'out', action: 'allow', from: { segment: 'db' }, to: { any: true }, ports },
+    ),
+  );
+  await fixture.attach('a', { app: 'web' }, '10.0.0.1');
+  await fixture.attach('b', { app: 'db' }, '10.0.0.2');
+  for (const name of ['a', 'b']) fixture.learn(name, 'api.example.com', [address(first)]);
+  assert.equal(await fixture.outcome('a', first, https), 'allowed');
+  assert.equal(await fixture.outcome('b', first, https), 'denied');
+  assert.deepEqual(
+    fixture.kernel.maps.learnt().map(({ slot }) => slot),
+    [1],
+  );
+  // Rules that ask begin to count for what was known before, and cease.
+  fixture.manager.apply(
+    policy('both', {
+      name: 'by-name',
+      action: 'allow',
+      from: { segment: 'db' },
+      to: { dns: '*.example.com' },
+      ports: [{ protocol: 'tcp', port: 8443 }],
+    }),
+  );
+  await settled();
+  assert.equal(await fixture.outcome('b', first, { port: 8443 }), 'allowed');
+  assert.equal(await fixture.outcome('b', first, https), 'denied');
+  fixture.manager.remove('Policy', 'both');
+  await settled();
+  assert.equal(await fixture.outcome('b', first, { port: 8443 }), 'denied');
+  assert.equal(await fixture.outcome('b', first, https), 'denied');
+});
+
 test('a full table in the kernel refuses what does not fit, says so, and denies', async () => {
   await using fixture = await AgentFixture.start({ limits: { learntMax: 1 } });
   fixture.manager.apply(segment('web', { app: 'web' }), byName('*.example.com'));

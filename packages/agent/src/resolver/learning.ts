@@ -80,18 +80,20 @@ export class Learning {
 
   #learnInPlace(taught: readonly LocalEndpoint[], answer: readonly LearntAddress[]): boolean {
     const { policy, reconciler, book } = this.#options;
-    const entries = taught.flatMap(({ endpoint, slot }) =>
+    const { mirror } = reconciler;
+    const identityOf = (slot: number): number => mirror.endpoints.get(slot)?.identity ?? reservedIdentity.unknown;
+    const learning = taught.filter(({ slot }) => policy.learns(identityOf(slot)));
+    const entries = learning.flatMap(({ endpoint, slot }) =>
       answer.flatMap(({ address }): LearntEntry[] => {
         const known = { address, names: book.names(endpoint, address) };
         const peer = policy.learntPeer(learntKey({ slot, address }), known);
         return peer === null ? [] : [{ slot, address, peer, lapsed: false }];
       }),
     );
-    const { mirror } = reconciler;
     const prefixes = new PrefixTable(mirror.cidrs);
     return reconciler.learn({
       entries,
-      contentOf: (slot) => policy.content(mirror.endpoints.get(slot)?.identity ?? reservedIdentity.unknown),
+      contentOf: (slot) => policy.content(identityOf(slot)),
       peerOf: (address) => prefixes.match(address) ?? reservedIdentity.world,
     });
   }
