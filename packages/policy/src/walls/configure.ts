@@ -54,7 +54,8 @@ function inherit(state: WallState, domain: Domain, before: readonly Domain[]): v
       for (const [mark, stamp] of member.component.marks) {
         if (mark >= tokenFirst && !domain.walls.has(state.transactions.token(mark)?.transaction.wall ?? '')) continue;
         known.marks.set(mark, Math.max(known.marks.get(mark) ?? 0, Math.min(stamp, state.step)));
-        if (!known.gains.has(mark)) known.gains.set(mark, member.gains.get(mark)!);
+        const gain = member.gains.get(mark);
+        if (gain !== undefined && !known.gains.has(mark)) known.gains.set(mark, gain);
       }
     }
   }

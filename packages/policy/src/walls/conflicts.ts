@@ -1,6 +1,6 @@
 import type { WallChain, WallChainStep, WallConflict } from './commands.ts';
 import type { MarkConflict } from './conflict-graph.ts';
-import { type Component, type Gain, type Mark, tokenFirst } from './contact-graph.ts';
+import { type Component, type Gain, lostGain, type Mark, ownGain, tokenFirst } from './contact-graph.ts';
 import type { Bearer, Domain } from './domain.ts';
 import type { WallState } from './state.ts';
 import type { Touch, Transaction } from './transactions.ts';
@@ -109,7 +109,7 @@ export function noteTouches(state: WallState, domain: Domain, { marks, members }
     for (const dataset of freshDatasets(marks, transaction)) {
       if (transaction.touched.has(dataset)) continue;
       const [member] = members;
-      transaction.touched.set(dataset, { subject: member!.name, gain: member!.gains.get(dataset)! });
+      transaction.touched.set(dataset, { subject: member!.name, gain: member!.gains.get(dataset) ?? lostGain });
     }
   }
 }
@@ -141,10 +141,8 @@ function described(
 
 function holder(bearers: readonly Bearer[], mark: Mark | undefined): Touch | undefined {
   if (mark === undefined) return undefined;
-  for (const { subject, gains } of bearers) {
-    const gain = gains.get(mark);
-    if (gain !== undefined) return { subject, gain };
-  }
+  for (const { subject, marks, gains } of bearers)
+    if (marks.has(mark)) return { subject, gain: gains.get(mark) ?? lostGain };
   return undefined;
 }
 
@@ -163,5 +161,5 @@ export function chainSteps(gain: Gain): { readonly steps: readonly WallChainStep
     steps.push({ contact: id, medium, from, to, source: at.from!, atMs, revision, overrides });
     at = at.before;
   }
-  return { steps, whole: at !== null };
+  return { steps, whole: at === ownGain };
 }

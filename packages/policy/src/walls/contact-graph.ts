@@ -36,7 +36,7 @@ export interface Member {
   readonly name: string;
   /** Marks that it bears by what it is. */
   readonly own: Set<Mark>;
-  /** One for each mark of its component. */
+  /** How it came by the marks of its component, as far as that is remembered; of tokens always. */
   readonly gains: Map<Mark, Gain>;
   readonly links: Map<Member, Map<string, ContactFacts>>;
   component: Component;
@@ -59,9 +59,13 @@ export interface Component {
 export const stillThere = Number.POSITIVE_INFINITY;
 /** The mark is the bearer's own by nature. */
 export const ownGain: Gain = { contact: null, from: null, before: null, steps: 0 };
+/** Nobody remembers how the mark came. */
+export const lostGain: Gain = { contact: null, from: null, before: null, steps: -1 };
 
 export interface GraphLimits {
   readonly chainStepsMax: number;
+  readonly historiesMax: number;
+  readonly toldMax: number;
   readonly splitVisitsMax: number;
 }
 
@@ -145,7 +149,7 @@ export class ContactGraph {
     component.marks.set(mark, stillThere);
     if (known) return;
     this.#gain(member, mark, ownGain);
-    this.#spread([member], [mark]);
+    this.#spread(member, [mark]);
   }
 
   disown(member: Member, mark: Mark, step: number): void {
@@ -229,38 +233,46 @@ export class ContactGraph {
   #take(to: Member, from: Member, contact: ContactFacts, brought: readonly Mark[]): void {
     if (brought.length === 0) return;
     for (const mark of brought) this.#gain(to, mark, this.#passedOn(contact, from, mark));
-    this.#spread([to], brought);
+    this.#spread(to, brought);
   }
 
-  /** Breadth first, so that every member learns of a mark by a shortest way. Whoever bears the first mark has been reached. */
-  #spread(queue: Member[], marks: readonly Mark[]): void {
-    const [first] = marks;
-    const { component } = queue[0]!;
-    for (const member of queue) {
+  /** Breadth first, so that every member learns of a mark by a shortest way. The first of them knows already. */
+  #spread(from: Member, marks: readonly Mark[]): void {
+    const { component } = from;
+    const told = new Set([from]);
+    for (const member of told) {
       for (const [next, contacts] of member.links) {
-        if (next.component !== component || next.gains.has(first!)) continue;
+        if (next.component !== component || told.has(next)) continue;
+        if (told.size >= this.#limits.toldMax) return this.#spreadTokens(component, marks, told);
         const [contact] = contacts.values();
         for (const mark of marks) this.#gain(next, mark, this.#passedOn(contact!, member, mark));
-        queue.push(next);
+        told.add(next);
       }
     }
-    if (!component.stale) return;
-    // Parts that cannot be reached any more count as joined until `settle`, so their members bear the marks too.
-    for (const member of component.members) {
-      if (member.gains.has(first!)) continue;
-      for (const mark of marks) this.#gain(member, mark, queue[0]!.gains.get(mark)!);
-    }
+    // Parts that cannot be reached any more count as joined until `settle`.
+    if (component.stale) this.#spreadTokens(component, marks, told);
+  }
+
+  /** The way of a token may be lost, but not who bears it: it has to be taken away again. */
+  #spreadTokens(component: Component, marks: readonly Mark[], told: ReadonlySet<Member>): void {
+    const tokens = marks.filter((mark) => mark >= tokenFirst);
+    if (tokens.length === 0) return;
+    for (const member of component.members)
+      if (!told.has(member)) for (const token of tokens) this.#gain(member, token, lostGain);
   }
 
   #passedOn(contact: ContactFacts, from: Member, mark: Mark): Gain {
-    const before = from.gains.get(mark)!;
-    const cut = before.steps + 1 >= this.#limits.chainStepsMax;
+    const before = from.gains.get(mark) ?? lostGain;
+    const cut = before === lostGain || before.steps + 1 >= this.#limits.chainStepsMax;
     return { contact, from: from.name, before: cut ? null : before, steps: cut ? 1 : before.steps + 1 };
   }
 
   #gain(member: Member, mark: Mark, gain: Gain): void {
+    if (mark < tokenFirst) {
+      if (member.gains.size < this.#limits.historiesMax) member.gains.set(mark, gain);
+      return;
+    }
     member.gains.set(mark, gain);
-    if (mark < tokenFirst) return;
     let bearers = this.#bearers.get(mark);
     if (bearers === undefined) this.#bearers.set(mark, (bearers = new Set()));
     bearers.add(member);

@@ -19,6 +19,10 @@ export interface WallLimits {
   readonly overrideMsMax: number;
   /** Contacts that the history of one taint goes back. */
   readonly chainStepsMax: number;
+  /** Datasets of which a subject remembers how it came by them; of those beyond it knows only that it did. */
+  readonly historiesMax: number;
+  /** Subjects of a component that are told by which way a dataset came to them; those beyond know only that it did. */
+  readonly toldMax: number;
   /** Links that are followed to see whether a closed contact splits its component; beyond, it stays whole until `settle`. */
   readonly splitVisitsMax: number;
   /** Conflicts that one answer lists; an admit with more of them cannot be overridden. */
@@ -42,6 +46,8 @@ export const wallLimits: WallLimits = {
   overridesMax: 1_000,
   overrideMsMax: 7 * dayMs,
   chainStepsMax: 64,
+  historiesMax: 32,
+  toldMax: 1_000,
   splitVisitsMax: 20_000,
   conflictsMax: 8,
 };

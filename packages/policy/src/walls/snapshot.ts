@@ -1,4 +1,12 @@
-import { type ContactFacts, type ContactGraph, type Gain, type Mark, ownGain, stillThere } from './contact-graph.ts';
+import {
+  type ContactFacts,
+  type ContactGraph,
+  type Gain,
+  lostGain,
+  type Mark,
+  ownGain,
+  stillThere,
+} from './contact-graph.ts';
 import { linkedMembers } from './contacts.ts';
 import { type Domain, domainsOf } from './domain.ts';
 import type { WallLimits } from './limits.ts';
@@ -177,7 +185,13 @@ export function restoreState(snapshot: WallSnapshot, limits: WallLimits): WallSt
   const gains: Gain[] = [];
   for (const [facts, from, before, steps] of snapshot.gains) {
     const contact = facts === null ? null : snapshot.facts[facts]!;
-    gains.push(contact === null ? ownGain : { contact, from, before: before === null ? null : gains[before]!, steps });
+    gains.push(
+      contact === null
+        ? steps < 0
+          ? lostGain
+          : ownGain
+        : { contact, from, before: before === null ? null : gains[before]!, steps },
+    );
   }
   restoreSubjects(state, snapshot);
   state.transactions = new Transactions(snapshot.tokensMade);

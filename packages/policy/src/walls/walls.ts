@@ -1,4 +1,5 @@
 import { chainSteps } from './conflicts.ts';
+import { lostGain } from './contact-graph.ts';
 import {
   type AdmitCommand,
   type WallChainStep,
@@ -69,11 +70,12 @@ export class Walls {
     const taints = new Map<string, Taint>();
     for (const { graph, walls, scope } of state.domains) {
       if (scope !== 'history') continue;
-      for (const [mark, gain] of graph.member(subject)!.gains) {
+      const { component, gains } = graph.member(subject)!;
+      for (const mark of component.marks.keys()) {
         const dataset = state.names.name(mark);
         const known = taints.get(dataset);
         const wallNames = [...(known?.walls ?? []), ...walls.keys()];
-        taints.set(dataset, { ...(known ?? chainSteps(gain)), dataset, walls: wallNames });
+        taints.set(dataset, { ...(known ?? chainSteps(gains.get(mark) ?? lostGain)), dataset, walls: wallNames });
       }
     }
     return [...taints.values()].sort((a, b) => (a.dataset < b.dataset ? -1 : 1));
