@@ -1,75 +1,30 @@
 /** The `bulkhead` command as a process, against a real manager as a process. */
 import assert from 'node:assert/strict';
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { bulkhead, ManagedCommandLine, type Ended } from './managed-command-line.ts';
 
-const bulkhead = fileURLToPath(new URL('../../packages/cli/bulkhead', import.meta.url));
-const managerMain = fileURLToPath(new URL('../../packages/manager/src/main.ts', import.meta.url));
 const floor = fileURLToPath(new URL('../../examples/trading-floor/policy', import.meta.url));
-const startMs = 30_000;
-
-interface Ended {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
 
 describe('the command line', { timeout: 120_000 }, () => {
+  let line: ManagedCommandLine;
   let directory = '';
-  let manager: ChildProcess;
   let environment: NodeJS.ProcessEnv = {};
 
   before(async () => {
-    directory = await mkdtemp(join(tmpdir(), 'bulkhead-cli-'));
-    const data = join(directory, 'manager');
-    manager = spawn(
-      process.execPath,
-      [managerMain, '--data', data, '--link', '127.0.0.1:0', '--api', '127.0.0.1:0', '--log', 'warn'],
-      {
-        stdio: ['ignore', 'inherit', 'inherit'],
-      },
-    );
-    environment = {
-      PATH: process.env['PATH'],
-      HOME: directory,
-      BULKHEAD_SERVER: `unix://${join(data, 'api.sock')}`,
-      BULKHEAD_TOKEN_FILE: join(data, 'admin.token'),
-      BULKHEAD_CA_FILE: join(data, 'ca.pem'),
-    };
-    const deadline = Date.now() + startMs;
-    while ((await run('status')).code !== 0) {
-      assert.ok(Date.now() < deadline, 'the manager is not up in time');
-      assert.equal(manager.exitCode, null, 'the manager ended');
-      await delay(50);
-    }
+    line = await ManagedCommandLine.start();
+    ({ directory, environment } = line);
   });
-  after(async () => {
-    const ended = once(manager, 'exit');
-    manager.kill('SIGTERM');
-    await ended;
-    await rm(directory, { recursive: true, force: true });
-  });
+  after(() => line[Symbol.asyncDispose]());
 
-  function runWith(extra: NodeJS.ProcessEnv, ...args: readonly string[]): Promise<Ended> {
-    return new Promise((resolve) => {
-      execFile(bulkhead, args, { env: { ...environment, ...extra }, timeout: 20_000 }, (error, out, err) => {
-        const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
-        resolve({ code, out, err });
-      });
-    });
-  }
-  const run = (...args: readonly string[]): Promise<Ended> => runWith({}, ...args);
-  const json = async (...args: readonly string[]): Promise<Record<string, unknown>> => {
-    const ended = await run(...args, '-o', 'json');
-    assert.equal(ended.code, 0, ended.err);
-    return JSON.parse(ended.out) as Record<string, unknown>;
-  };
+  const runWith = (extra: NodeJS.ProcessEnv, ...args: readonly string[]): Promise<Ended> =>
+    line.runWith(extra, ...args);
+  const run = (...args: readonly string[]): Promise<Ended> => line.run(...args);
+  const json = (...args: readonly string[]): Promise<Record<string, unknown>> => line.json(...args);
   const names = async (kind: string): Promise<readonly string[]> =>
     (await run('get', kind, '-o', 'name')).out.trim().split('\n').toSorted();
 
