@@ -4,13 +4,10 @@ import fc from 'fast-check';
 import { decide } from '../decide/decide.ts';
 import type { Document } from '../documents/document.ts';
 import { parseDocument } from '../documents/parse.ts';
-import type { Party } from '../model.ts';
 import { changePolicySet, createPolicySet, type PolicySet, type PolicySetResult } from '../resolve/policy-set.ts';
 import {
-  generateAddress,
   generateDocuments,
   generatedTiers,
-  generateIdentities,
   generatePolicy,
   generateSegment,
   generateService,
@@ -18,11 +15,13 @@ import {
   type Random,
   seededRandom,
 } from '../testing/generate.ts';
+import { generateKubernetesDocument } from '../testing/kubernetes.ts';
 import { diffPolicies, kindOf } from './diff.ts';
 import type { DifferenceGroup } from './difference.ts';
 import { differenceText } from './difference-text.ts';
 import { partySetHas } from './party-set-has.ts';
 import { portSetHas } from './port-set.ts';
+import { generateUniverse } from './testing/generate-universe.ts';
 import type { Universe } from './universe.ts';
 
 function resolved(result: PolicySetResult): PolicySet {
@@ -36,9 +35,10 @@ function generateChange(random: Random, documents: readonly Document[]): readonl
   const before = resolved(createPolicySet(documents, options));
   const names = [...before.segments.keys()];
   const set: Document[] = Array.from({ length: random(3) }, (_, index) =>
-    generatePolicy(random, `p${index}`, names, generatedTiers),
+    generatePolicy(random, `p${index}`, names, generatedTiers, { staged: true }),
   );
-  if (names.length > 0 && random(3) === 0) set.push(generateSegment(random, pick(random, names)));
+  if (random(3) === 0) set.push(generateKubernetesDocument(random));
+  if (names.length > 0 && random(3) === 0) set.push(generateSegment(random, pick(random, names), { hosts: true }));
   return [before, resolved(changePolicySet(before, { set }, options))];
 }
 
@@ -47,21 +47,14 @@ test('a difference says of every pair and port exactly what decide says', () => 
   fc.assert(
     fc.property(fc.integer(), fc.nat(5), fc.nat(6), (seed, segments, policies) => {
       const random = seededRandom(seed);
-      const [before, after] = generateChange(random, generateDocuments(random, { segments, policies }));
-      const labels = [...generateIdentities(random, 5).values()];
-      const universe: Universe = {
-        workloads: labels.map((own, index) => ({ labels: own, count: 1, examples: [`w${index}`] })),
-        hosts: [],
-        addresses: [],
-      };
+      const [before, after] = generateChange(
+        random,
+        generateDocuments(random, { segments, policies, kubernetes: random(5), hosts: true, staged: true }),
+      );
+      const { universe, parties } = generateUniverse(random);
       const difference = diffPolicies(before, after, universe);
       if (difference.kind === 'too-large') assert.fail('five identities are not many');
       assert.equal(difference.omitted, 0);
-      const parties: Party[] = [
-        ...labels.map((own) => ({ kind: 'workload', labels: own }) as const),
-        { kind: 'host' },
-        ...Array.from({ length: 4 }, () => ({ kind: 'address', address: generateAddress(random) }) as const),
-      ];
       for (const source of parties) {
         for (const destination of parties) {
           for (let count = 0; count < 12; count++) {

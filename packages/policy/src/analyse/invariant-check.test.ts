@@ -4,24 +4,17 @@ import fc from 'fast-check';
 import { decide, decideSide, peersMatch } from '../decide/decide.ts';
 import type { Document } from '../documents/document.ts';
 import { parseDocument } from '../documents/parse.ts';
-import type { Labels, Party } from '../model.ts';
+import type { Labels } from '../model.ts';
 import type { Invariant } from '../resolve/invariant.ts';
 import { createPolicySet, type PolicySet } from '../resolve/policy-set.ts';
 import { reasonText } from '../resolve/reason.ts';
-import {
-  generateAddress,
-  generateDocuments,
-  generateIdentities,
-  generateService,
-  pick,
-  type Random,
-  seededRandom,
-} from '../testing/generate.ts';
+import { generateDocuments, generateService, pick, type Random, seededRandom } from '../testing/generate.ts';
 import { checkInvariants } from './invariant-check.ts';
 import type { Statement } from './invariant.ts';
 import { argumentText } from './invariant-text.ts';
 import { partySetHas } from './party-set-has.ts';
 import { portSetHas } from './port-set.ts';
+import { generateUniverse } from './testing/generate-universe.ts';
 import type { Universe } from './universe.ts';
 
 const apiVersion = 'bulkhead.dev/v1';
@@ -57,15 +50,6 @@ const universeOf = (labels: readonly Labels[]): Universe => ({
   addresses: [],
 });
 
-/** Every party of the test's world: those of the universe, and addresses. */
-function partiesOf(random: Random, labels: readonly Labels[]): readonly Party[] {
-  return [
-    ...labels.map((own): Party => ({ kind: 'workload', labels: own })),
-    { kind: 'host' },
-    ...Array.from({ length: 4 }, (): Party => ({ kind: 'address', address: generateAddress(random) })),
-  ];
-}
-
 function inPorts({ ports }: Invariant, { protocol, port }: { protocol: number; port: number }): boolean {
   return ports === null || ports.some((span) => span.protocol === protocol && span.from <= port && port <= span.to);
 }
@@ -85,13 +69,12 @@ test('what holds has an argument that decide confirms line by line, and what is 
   fc.assert(
     fc.property(fc.integer(), fc.nat(5), fc.nat(8), (seed, segments, policies) => {
       const random = seededRandom(seed);
-      const documents = generateDocuments(random, { segments, policies });
+      const documents = generateDocuments(random, { segments, policies, kubernetes: random(5), hosts: true });
       const names = Array.from({ length: segments }, (_, index) => `s${index}`);
       const invariants = Array.from({ length: 4 }, (_, index) => generateInvariant(random, `i${index}`, names));
       const set = policySetOf([...documents, ...invariants]);
-      const labels = [...generateIdentities(random, 6).values()];
-      const parties = partiesOf(random, labels);
-      const { results } = checkInvariants(set, universeOf(labels));
+      const { universe, parties } = generateUniverse(random);
+      const { results } = checkInvariants(set, universe);
       assert.equal(results.length, 4);
       for (const { name, invariant: claim, outcome } of results) {
         const invariant = set.invariants.get(name)!;

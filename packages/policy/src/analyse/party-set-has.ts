@@ -48,7 +48,11 @@ function termHas(sets: readonly PolicySet[], term: PartyTerm, party: Party): boo
       return sets.some((set) => peersMatch(set, { key: '', list: [peer] }, party));
     }
     case 'named-address':
-      return party.kind === 'address' && party.address === term.address;
+      return (
+        party.kind === 'address' &&
+        party.address === term.address &&
+        JSON.stringify(party.names ?? []) === JSON.stringify(term.names)
+      );
     case 'host':
       return party.kind === 'host' && hostName(party) === undefined;
     case 'named-host':

@@ -21,7 +21,13 @@ import type { RecordedFlow, SimulationResult } from './simulation.ts';
 
 function generateSet(random: Random): PolicySet {
   const documents = [
-    ...generateDocuments(random, { segments: random(5), policies: random(6) }),
+    ...generateDocuments(random, {
+      segments: random(5),
+      policies: random(6),
+      kubernetes: random(5),
+      hosts: true,
+      staged: true,
+    }),
     generatePolicy(random, 'one-more', [], generatedTiers),
   ];
   const result = createPolicySet(documents, { checkCondition: () => null });
