@@ -178,7 +178,7 @@ test(
       encodeAgentMessage({ type: 'flows', body: { batch: 1, lost: 0, flows: [] } }),
       encodeAgentMessage({
         type: 'status',
-        body: { counters: {}, eventsLost: 0, puntsLost: 0, residentBytes: 0, enforcing: true },
+        body: { counters: {}, eventsLost: 0, puntsLost: 0, residentBytes: 0, enforcing: true, hostLabels: {} },
       }),
       encodeAgentMessage({
         type: 'renew',

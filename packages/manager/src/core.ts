@@ -8,6 +8,7 @@ import { RepetitionLimit } from './audit/repetition-limit.ts';
 import { openAuditSigner } from './audit/signer.ts';
 import { openAuthority } from './hosts/authority.ts';
 import { Enrolment } from './hosts/enrolment.ts';
+import type { Labels } from '@bulkhead/policy';
 import { Presence } from './hosts/presence.ts';
 import { Divergences } from './inventory/divergences.ts';
 import { Inventory } from './inventory/inventory.ts';
@@ -64,7 +65,8 @@ export async function openCore({ dataDirectory, nowMs, lifetimes, onFault }: Cor
   const analysis = opened.use(new Analysis(history.path));
   const invariantChecker = createInvariantChecker(history, analysis);
   const policies = new Policies(committer, confirmedRevision, invariantChecker);
-  const inventory = new Inventory(committer, policies, confirmedRevision);
+  const saidOf = (host: string): Labels => presence.of(host).status?.hostLabels ?? {};
+  const inventory = new Inventory(committer, policies, confirmedRevision, saidOf);
   const signer = openAuditSigner(join(dataDirectory, 'audit.key'));
   const audit = await AuditLog.open(committer, { streams, signer, writer: hostname(), nowMs });
   const authority = await openAuthority(dataDirectory, nowMs, lifetimes);

@@ -241,6 +241,8 @@ export const agentMessages = {
     puntsLost: z.number(),
     residentBytes: z.number(),
     enforcing: z.boolean(),
+    /** What the agent knows of its host, which is how policy sees it there; the host's name in it is the manager's to say. */
+    hostLabels: labels.default({}),
   }),
   /** Asks for a new certificate before the present one ends: a PKCS#10 request in PEM, signed by the (new) key. */
   renew: z.strictObject({ request: z.string().max(8192) }),

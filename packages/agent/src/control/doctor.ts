@@ -27,6 +27,13 @@ export function findings(kernel: Kernel, registry: EndpointRegistry, status: Age
       if (!guarded.has(ifindex))
         add('error', `${interfaceName} (endpoint ${endpoint}) has no programs`, 'Run: bulkhead resync.');
     }
+    const isHostSubject = kernel.maps.endpoint(kernel.maps.limits.hostSlot) !== undefined;
+    if (isHostSubject && !links.some(({ hook }) => hook === 'uplink'))
+      add(
+        'error',
+        'the host is in a segment, and no interface of it is an uplink: what it sends and receives is not judged',
+        'Name the interfaces that lead out of the machine: bulkhead-agent --uplink NAME.',
+      );
     if (!links.some(({ hook }) => hook === 'punt')) add('error', 'held packets cannot come back', 'Restart the agent.');
   } catch (error) {
     if (!(error instanceof KernelError)) throw error;

@@ -61,12 +61,13 @@ export class Conversation implements LinkHandlers {
   }
 
   tellStatus(): void {
-    const { kernel, link, status } = this.#options;
+    const { kernel, link, status, core } = this.#options;
+    const hostLabels = core.hostEnd.labels;
     this.#reports.retry();
     const { eventsLost, puntsLost, residentBytes, enforcing, questions } = status();
     const counters = Object.fromEntries([...kernel.maps.counters()].map(([name, count]) => [name, Number(count)]));
     for (const [name, count] of Object.entries(questions)) counters[`questions_${name}`] = count;
-    link()?.send({ type: 'status', body: { counters, eventsLost, puntsLost, residentBytes, enforcing } });
+    link()?.send({ type: 'status', body: { counters, eventsLost, puntsLost, residentBytes, enforcing, hostLabels } });
   }
 
   async #adopt(workload: string, mode: 'observe' | 'enforce' | 'release'): Promise<void> {

@@ -112,6 +112,12 @@ export function describeHost(row: HostDetail, nowMs: number): readonly DescribeI
   return [
     { kind: 'field', name: 'Host', value: row.host },
     { kind: 'field', name: 'State', value: hostState(row), tone: hostTone(row) },
+    {
+      kind: 'field',
+      name: 'Segments',
+      value: row.segments.length === 0 ? 'none: the host itself is not judged' : row.segments.join(', '),
+    },
+    { kind: 'field', name: 'Labels', value: labelsText(row.labels) },
     { kind: 'field', name: 'Enrolled', value: when(row.enrolledMs) },
     { kind: 'field', name: 'Connected since', value: when(row.connectedSinceMs) },
     { kind: 'field', name: 'Last seen', value: when(row.lastSeenMs) },

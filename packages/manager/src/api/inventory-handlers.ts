@@ -185,7 +185,8 @@ function workloadRecord({ policies, committer }: ApiServices, entry: InventoryEn
   };
 }
 
-function hostRecord({ presence, committer }: ApiServices, entry: HostEntry) {
+function hostRecord({ presence, committer, inventory: views }: ApiServices, entry: HostEntry) {
+  const { labels, segments } = views.host(entry.host);
   const { connectedSinceMs, lastSeenMs, hello, status, receipt } = presence.of(entry.host);
   const { inventory, desiredRevision } = committer.state;
   const boundaries = { hardware: 0, emulated: 0, none: 0 };
@@ -193,6 +194,8 @@ function hostRecord({ presence, committer }: ApiServices, entry: HostEntry) {
   for (const id of ids) boundaries[inventory.workloads.get(id)!.report.boundary] += 1;
   return {
     host: entry.host,
+    labels,
+    segments: [...segments],
     enrolledMs: entry.enrolledMs,
     revoked: entry.revoked,
     labelsAllowed: labelsOf(entry.labelsAllowed),

@@ -1,6 +1,6 @@
 /** The inventory: takes what hosts report into the ledger, and answers about workloads from memory. */
 import { isDeepStrictEqual } from 'node:util';
-import { addressFacts, isAddressFact } from '@bulkhead/policy';
+import { addressFacts, factPrefix, guardFact, isAddressFact } from '@bulkhead/policy';
 import { planIdentities } from './identities.ts';
 import { judgeReport } from './report.ts';
 import type { Labels } from '@bulkhead/policy';
@@ -38,15 +38,23 @@ export class Inventory implements InventoryView {
   readonly #committer: Committer;
   readonly #policy: PolicyReader;
   readonly #confirmedRevision: () => number;
+  readonly #saidOf: (host: string) => Labels;
   /** Identity → since when nobody has it. */
   #factKeys: ReadonlySet<string> | null = null;
   #factsOf: ((addresses: readonly string[]) => Labels) | null = null;
   readonly #unreferencedSince = new Map<number, number>();
 
-  constructor(committer: Committer, policy: PolicyReader, confirmedRevision: () => number) {
+  /** `saidOf`: what a host's agent says about the host itself. */
+  constructor(
+    committer: Committer,
+    policy: PolicyReader,
+    confirmedRevision: () => number,
+    saidOf: (host: string) => Labels = () => ({}),
+  ) {
     this.#committer = committer;
     this.#policy = policy;
     this.#confirmedRevision = confirmedRevision;
+    this.#saidOf = saidOf;
   }
 
   /** Resolves when the report is durable, with what was refused. */
@@ -61,7 +69,10 @@ export class Inventory implements InventoryView {
   }
 
   host(name: string): HostView {
-    const labels = { 'bulkhead.dev/host': name };
+    const said = Object.entries(this.#saidOf(name)).filter(
+      ([key, value]) => mayBeSaid(key) && this.#policy.labelFault(key, value) === null,
+    );
+    const labels = { ...Object.fromEntries(said), 'bulkhead.dev/host': name };
     return { name, labels, segments: this.#policy.segmentsOfHost(labels) };
   }
 
@@ -164,4 +175,9 @@ export class Inventory implements InventoryView {
     }
     return [...removed];
   }
+}
+
+/** Of facts about a host its agent says only which ports its guard keeps open. */
+function mayBeSaid(key: string): boolean {
+  return !key.startsWith(factPrefix) || Object.values(guardFact).includes(key);
 }

@@ -36,6 +36,10 @@ export const addressesAllowed = z
 
 export const hostRecord = z.strictObject({
   host: z.string(),
+  /** What is known of the machine itself, as far as its agent said it since the manager's start. */
+  labels,
+  /** Segments that the machine itself is in: it is judged as they say. In none it is judged nowhere. */
+  segments: z.array(z.string()),
   enrolledMs: z.number(),
   revoked: z.strictObject({ atMs: z.number(), because: z.string(), by: z.string() }).nullable(),
   labelsAllowed,
