@@ -109,7 +109,7 @@ export { recommendationText } from './analyse/recommendation-text.ts';
 export { createFlowTable } from './analyse/flow-table.ts';
 export { createSimulation, simulate } from './analyse/simulate.ts';
 export { simulationText } from './analyse/simulation-text.ts';
-export { partySetHas } from './analyse/party-set-has.ts';
+export { PartySetReader } from './analyse/party-set-reader.ts';
 export { partySetText } from './analyse/terms-text.ts';
 export { portSetHas, portSetText } from './analyse/port-set.ts';
 export {

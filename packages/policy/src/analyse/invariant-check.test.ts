@@ -12,7 +12,7 @@ import { generateDocuments, generateService, pick, type Random, seededRandom } f
 import { checkInvariants } from './invariant-check.ts';
 import type { Statement } from './invariant.ts';
 import { argumentText } from './invariant-text.ts';
-import { partySetHas } from './party-set-has.ts';
+import { PartySetReader } from './party-set-reader.ts';
 import { portSetHas } from './port-set.ts';
 import { generateUniverse } from './testing/generate-universe.ts';
 import type { Universe } from './universe.ts';
@@ -54,13 +54,13 @@ function inPorts({ ports }: Invariant, { protocol, port }: { protocol: number; p
   return ports === null || ports.some((span) => span.protocol === protocol && span.from <= port && port <= span.to);
 }
 
-function provenBy(set: PolicySet, argument: readonly Statement[], flow: Parameters<typeof decide>[1]): boolean {
+function provenBy(reader: PartySetReader, argument: readonly Statement[], flow: Parameters<typeof decide>[1]): boolean {
   return argument.some(
     (statement) =>
       statement.kind !== 'reachable' &&
       portSetHas(statement.ports, flow.protocol, flow.port) &&
-      partySetHas([set], statement.from, flow.source) &&
-      partySetHas([set], statement.to, flow.destination),
+      reader.has(statement.from, flow.source) &&
+      reader.has(statement.to, flow.destination),
   );
 }
 
@@ -74,6 +74,7 @@ test('what holds has an argument that decide confirms line by line, and what is 
       const invariants = Array.from({ length: 4 }, (_, index) => generateInvariant(random, `i${index}`, names));
       const set = policySetOf([...documents, ...invariants]);
       const { universe, parties } = generateUniverse(random);
+      const reader = new PartySetReader([set]);
       const { results } = checkInvariants(set, universe);
       assert.equal(results.length, 4);
       for (const { name, invariant: claim, outcome } of results) {
@@ -104,7 +105,7 @@ test('what holds has an argument that decide confirms line by line, and what is 
             for (let count = 0; count < 4; count++) {
               const flow = { source, destination, ...generateService(random) };
               for (const statement of outcome.argument) {
-                if (statement.kind === 'reachable' || !provenBy(set, [statement], flow)) continue;
+                if (statement.kind === 'reachable' || !provenBy(reader, [statement], flow)) continue;
                 seen.lines++;
                 if (statement.kind === 'allowed') {
                   const { action, egress, ingress } = decide(set, flow);
@@ -119,7 +120,7 @@ test('what holds has an argument that decide confirms line by line, and what is 
               const claimed = peersMatch(set, invariant.from, source) && peersMatch(set, invariant.to, destination);
               if (!claimed || !inPorts(invariant, flow)) continue;
               assert.ok(
-                provenBy(set, outcome.argument, flow),
+                provenBy(reader, outcome.argument, flow),
                 `nothing in the argument is about ${JSON.stringify(flow)}`,
               );
               const { action } = decide(set, flow);

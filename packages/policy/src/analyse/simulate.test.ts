@@ -15,7 +15,7 @@ import {
   seededRandom,
 } from '../testing/generate.ts';
 import { createFlowTable } from './flow-table.ts';
-import { partySetHas } from './party-set-has.ts';
+import { PartySetReader } from './party-set-reader.ts';
 import { simulate } from './simulate.ts';
 import type { RecordedFlow, SimulationResult } from './simulation.ts';
 
@@ -76,6 +76,7 @@ test('a simulation says of every recorded flow what decide says', () => {
         if (fate === 'same' && otherReason) expected.otherReason += count;
         if (fate !== 'same') wanted.push({ flow, count, fate, proposed: now.action });
       }
+      const reader = new PartySetReader([proposed]);
       const result = simulate(proposed, table.flows());
       assert.deepEqual(totals(result), expected);
       assert.equal(result.flowsOmitted, 0);
@@ -99,7 +100,7 @@ test('a simulation says of every recorded flow what decide says', () => {
             change.proposedReasons.ingress === reasonText(now.ingress.reason),
         );
         assert.equal(found.length, 1);
-        if (flow.source.kind === 'workload') assert.ok(partySetHas([proposed], found[0]!.from, flow.source));
+        if (flow.source.kind === 'workload') assert.ok(reader.has(found[0]!.from, flow.source));
       }
     }),
     { numRuns: 150 },
