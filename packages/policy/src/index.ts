@@ -18,6 +18,7 @@ export type {
   RulesDocument,
   SegmentDocument,
   TierDocument,
+  WallDocument,
 } from './documents/document.ts';
 export { documentKey, documentName, isRuleKind, policyReference, ruleKinds } from './documents/document.ts';
 export { isStaged } from './documents/kubernetes-form.ts';
@@ -133,3 +134,29 @@ export type {
   WitnessHop,
 } from './analyse/invariant.ts';
 export type { LeftOut, Recommendation, RecommendedRule, RecommendOptions } from './analyse/recommendation.ts';
+export type {
+  AdmitCommand,
+  BeginCommand,
+  ContactEnd,
+  OverrideCommand,
+  Place,
+  StartCommand,
+  WallChain,
+  WallChainStep,
+  WallCommand,
+  WallConflict,
+  WallMoment,
+  WallOutcome,
+  WallRefusal,
+} from './walls/commands.ts';
+export { generationName, subjectName } from './walls/commands.ts';
+export { type WallLimits, wallLimits } from './walls/limits.ts';
+export type { NamePair, WallConfiguration, WallReading, WallRule, WallScope } from './walls/wall.ts';
+export type { Override } from './walls/overrides.ts';
+export type { WallSnapshot } from './walls/snapshot.ts';
+export { type Taint, Walls } from './walls/walls.ts';
+export { wallConfiguration } from './resolve/wall.ts';
+export { WallPlaces } from './walls/wall-places.ts';
+export { type SeparationBreach, separationBreaches } from './walls/separation.ts';
+export type { WitnessStep } from './walls/witness-path.ts';
+export { type WallClosure, wallClosure } from './walls/closure.ts';

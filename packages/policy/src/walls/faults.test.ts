@@ -24,6 +24,12 @@ interface Fault {
 
 const faults: readonly Fault[] = [
   {
+    name: 'a history names the wrong end of a contact',
+    file: 'contact-graph.ts',
+    from: 'this.#gain(to, mark, this.#passedOn(contact, from, mark));',
+    to: 'this.#gain(to, mark, { ...this.#passedOn(contact, from, mark), from: to.name });',
+  },
+  {
     name: 'what one end bears does not reach the other',
     file: 'contact-graph.ts',
     from: 'this.#take(a, b, contact, broughtToA);',
@@ -32,7 +38,7 @@ const faults: readonly Fault[] = [
   {
     name: 'it does not reach those behind the end',
     file: 'contact-graph.ts',
-    from: '    this.#spread([to], brought);',
+    from: '    this.#spread(to, brought);',
     to: '',
   },
   {

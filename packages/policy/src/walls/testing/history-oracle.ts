@@ -107,6 +107,7 @@ export class HistoryOracle {
   beings: readonly Being[] = [];
   #numbers = 0;
   #moments: Moment[] = [];
+  readonly #ever = new Map<string, Known>();
   #heirs: (readonly [number, number])[] = [];
   #views = new Map<string, View>();
 
@@ -129,11 +130,17 @@ export class HistoryOracle {
     this.beings = this.beings.filter(needed);
     const own: (readonly [number, Known])[] = [];
     for (const being of this.beings) {
+      this.#ever.set(being.label, (this.#ever.get(being.label) ?? 0) | being.is);
       own.push([being.number, being.is | this.#roles(being, null)]);
       for (const [transaction, part] of being.parts) own.push([part, being.is | this.#roles(being, transaction)]);
     }
     this.#moments.push({ own, contacts: this.contacts, heirs: this.#heirs });
     this.#heirs = [];
+  }
+
+  /** Whether something of that label was these by nature at some moment. */
+  everWas(label: string, known: Known): boolean {
+    return ((this.#ever.get(label) ?? 0) & known) === known;
   }
 
   inherit(from: Being, to: Being): void {

@@ -1,4 +1,5 @@
 import type { ContactEnd, WallCommand, WallConflict, WallOutcome } from '../commands.ts';
+import type { Taint } from '../walls.ts';
 import { conflictList, expectedOutcome } from './expected-outcome.ts';
 import { HistoryOracle, transactionsOfHistoryMax } from './history-oracle.ts';
 import {
@@ -17,7 +18,7 @@ import {
 /** What is held against the oracle: the walls, or a copy of them with a fault put in. */
 export interface JudgedWalls {
   apply(command: WallCommand, moment: { readonly revision: number; readonly atMs: number }): WallOutcome;
-  taint(subject: string): readonly { readonly dataset: string }[] | null;
+  taint(subject: string): readonly Taint[] | null;
 }
 
 export interface WallsUnderTest<Judged extends JudgedWalls> {
@@ -59,14 +60,28 @@ export function playHistory<Judged extends JudgedWalls>(
   for (const being of history.oracle.beings) {
     const known = history.oracle.known(being);
     const expected = names.filter((name) => (known & nameBit(name)) !== 0).join();
-    const found = walls
-      .taint(being.label)
-      ?.map(({ dataset }) => dataset)
-      .join();
+    const taints = walls.taint(being.label) ?? [];
+    const found = taints.map(({ dataset }) => dataset).join();
     if (found !== expected)
       return { step: numbers.length, message: `${being.label} bears ${found}, expected ${expected}` };
+    for (const taint of taints) {
+      const fault = chainFault(history.oracle, being.label, taint);
+      if (fault !== null) return { step: numbers.length, message: `${fault}: ${being.label} ${JSON.stringify(taint)}` };
+    }
   }
   return null;
+}
+
+/** What is wrong with the history of a taint: it has to lead from contact to contact to somebody who was the dataset by nature. */
+function chainFault(oracle: HistoryOracle, subject: string, { dataset, steps, whole }: Taint): string | null {
+  if (!whole) return 'the history is cut off';
+  let at = subject;
+  for (const step of steps) {
+    if (step.from !== at && step.to !== at) return `the contact ${step.contact} is none of ${at}`;
+    if (step.source !== (step.from === at ? step.to : step.from)) return `${step.source} is not the other end`;
+    at = step.source;
+  }
+  return oracle.everWas(at, nameBit(dataset)) ? null : `${at} never was ${dataset}`;
 }
 
 type Turn =
