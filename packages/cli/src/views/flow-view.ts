@@ -4,10 +4,11 @@ import type { Tone } from '../output/paint.ts';
 import type { Column, DescribeItem } from '../output/table.ts';
 import { bytes, clock, labelsText, protocolText, serviceText } from '../output/units.ts';
 
-/** The name of a workload, `host` for the machine, and the address where nobody is known behind it. */
-export function partyText(party: Pick<StoredParty, 'workload' | 'name' | 'address'>): string {
+/** The name of a workload, `host` for the machine; of others the address, behind the name by which the other side asked for it. */
+export function partyText(party: Pick<StoredParty, 'workload' | 'name' | 'address' | 'names'>): string {
   if (party.workload === 'host') return `host (${party.address})`;
-  return party.name ?? party.address;
+  const asked = party.names?.[0];
+  return party.name ?? (asked === undefined ? party.address : `${asked} (${party.address})`);
 }
 
 export const verdictTone = (verdict: string): Tone =>
