@@ -137,9 +137,11 @@ export class OracleHost implements AsyncDisposable {
   }
 
   #entry(member: Member, identity: number, ruleset: number): EndpointEntry {
+    const isHost = member.slot === this.kernel.maps.limits.hostSlot;
     return {
       ...member,
-      kind: 'veth',
+      // The host's own end has no interface.
+      ...(isHost ? { kind: 'host', ifindex: 0, ipv4: null, ipv6: null } : { kind: 'veth' }),
       state: 'governed',
       identity,
       ruleset,

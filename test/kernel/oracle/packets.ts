@@ -87,13 +87,14 @@ function generateEnd(random: Random, members: ReadonlyMap<Member, Party>, isIpv6
 }
 
 /** Requests only: what answers or reports without a connection is dropped whatever policy says, which other tests show. */
-function generateMessage(
+export function generateMessage(
   random: Random,
   ends: Ends,
   isIpv6: boolean,
   sourcePort: number,
+  service: { readonly protocol: number; readonly port: number } = generateService(random),
 ): { frame: Buffer; protocol: number; port: number; sourcePort: number } {
-  const { protocol, port } = generateService(random);
+  const { protocol, port } = service;
   switch (protocol) {
     case protocols.tcp:
       return { frame: tcp(ends, sourcePort, port), protocol, port, sourcePort };
