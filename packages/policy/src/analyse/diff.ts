@@ -1,7 +1,7 @@
-import type { Action, SideVerdict } from '../model.ts';
+import type { Action, PortTable, SideVerdict } from '../model.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
 import { reasonText } from '../resolve/reason.ts';
-import { sameVerdict } from '../compile/port-table.ts';
+import type { PartyClass } from './classifier.ts';
 import { Describer } from './describe.ts';
 import {
   type DifferenceGroup,
@@ -12,9 +12,10 @@ import {
   reasonsMax,
 } from './difference.ts';
 import { PairJudge } from './pair-judge.ts';
-import { actionOf, type PairTables, PairVerdicts } from './pair-verdicts.ts';
+import { actionOf } from './pair-verdicts.ts';
 import { type Pieces, piecesOf, type PortSet, portSetHas, portsWhere } from './port-set.ts';
 import { type Rectangle, Relation } from './rectangles.ts';
+import { type TableShape, TableShapes } from './table-shapes.ts';
 import { universeClasses } from './universe-classes.ts';
 import { classesMax, type Universe } from './universe.ts';
 
@@ -50,72 +51,75 @@ interface Part {
   readonly relation: Relation;
 }
 
-/** What the functions of a pair say before and after; `pieces` have the sides egress and ingress of before, then of after. */
-interface PairChange {
-  readonly pieces: Pieces;
-  readonly parts: readonly Part[];
-  readonly reasonOnly: boolean;
-}
+/** The functions of a pair: egress and ingress of before, then of after. */
+type PairFunctions = readonly [PortTable, PortTable, PortTable, PortTable];
 
 class Comparison {
   readonly #size: number;
-  readonly #verdicts: readonly [PairVerdicts, PairVerdicts];
-  readonly #changes = new Map<string, PairChange>();
+  readonly #before: PairJudge;
+  readonly #after: PairJudge;
+  readonly #shapes = new TableShapes();
+  /** By the actions of the four functions. */
+  readonly #changes = new Map<string, readonly Part[]>();
   readonly #parts = new Map<string, Part>();
 
-  constructor(before: PolicySet, after: PolicySet, classes: ConstructorParameters<typeof PairJudge>[1]) {
+  constructor(before: PolicySet, after: PolicySet, classes: readonly PartyClass[]) {
     this.#size = classes.length;
-    const verdictsOf = (set: PolicySet): PairVerdicts => {
-      const judge = new PairJudge(set, classes);
-      judge.prepare();
-      return new PairVerdicts(judge);
-    };
-    this.#verdicts = [verdictsOf(before), verdictsOf(after)];
+    this.#before = new PairJudge(before, classes);
+    this.#after = new PairJudge(after, classes);
+    this.#before.prepare();
+    this.#after.prepare();
   }
 
   compare(): { parts: readonly Part[]; pairsChanged: number; pairsReasonOnly: number } {
     let [pairsChanged, pairsReasonOnly] = [0, 0];
     for (let from = 0; from < this.#size; from++) {
       for (let to = 0; to < this.#size; to++) {
-        const { parts, reasonOnly } = this.#change(from, to);
-        if (reasonOnly) pairsReasonOnly++;
-        if (parts.length === 0) continue;
-        pairsChanged++;
+        const functions = this.#functions(from, to);
+        const shapes = functions.map((table) => this.#shapes.shape(table)) as [
+          TableShape,
+          TableShape,
+          TableShape,
+          TableShape,
+        ];
+        if (shapes[0].content === shapes[2].content && shapes[1].content === shapes[3].content) continue;
+        const parts = this.#partsOf(functions, shapes);
+        if (parts.length === 0) pairsReasonOnly++;
+        else pairsChanged++;
         for (const { relation } of parts) relation.add(from, to);
       }
     }
     return { parts: [...this.#parts.values()], pairsChanged, pairsReasonOnly };
   }
 
-  #change(from: number, to: number): PairChange {
-    const [before, after] = [this.#verdicts[0].pair(from, to), this.#verdicts[1].pair(from, to)];
-    const key = `${before.number} ${after.number}`;
-    let change = this.#changes.get(key);
-    if (change === undefined) {
-      change = this.#changeOf(before, after);
-      this.#changes.set(key, change);
-    }
-    return change;
+  #functions(from: number, to: number): PairFunctions {
+    const [before, after] = [this.#before, this.#after];
+    return [before.egress(from, to), before.ingress(from, to), after.egress(from, to), after.ingress(from, to)];
   }
 
-  #changeOf(before: PairTables, after: PairTables): PairChange {
-    const pieces = piecesOf([before.egress, before.ingress, after.egress, after.ingress]);
-    const everywhere = [...pieces.pieces.map(({ verdicts }) => verdicts), pieces.rest];
+  #partsOf(functions: PairFunctions, shapes: readonly TableShape[]): readonly Part[] {
+    const key = shapes.map(({ actions }) => actions).join(' ');
+    let parts = this.#changes.get(key);
+    if (parts === undefined) {
+      parts = this.#makeParts(piecesOf(functions));
+      this.#changes.set(key, parts);
+    }
+    return parts;
+  }
+
+  #makeParts(pieces: Pieces): readonly Part[] {
     const kinds = new Map<string, readonly [Action, Action]>();
-    for (const verdicts of everywhere) {
+    for (const verdicts of [...pieces.pieces.map((piece) => piece.verdicts), pieces.rest]) {
       const actions = actionsOf(verdicts);
       if (actions[0] !== actions[1]) kinds.set(actions.join(' '), actions);
     }
-    const parts = [...kinds.values()].map(([was, is]) => {
+    return [...kinds.values()].map(([was, is]) => {
       const ports = portsWhere(pieces, (verdicts) => {
         const actions = actionsOf(verdicts);
         return actions[0] === was && actions[1] === is;
       });
       return this.#part(was, is, ports);
     });
-    const reasonOnly =
-      parts.length === 0 && everywhere.some(([e0, i0, e1, i1]) => !sameVerdict(e0!, e1!) || !sameVerdict(i0!, i1!));
-    return { pieces, parts, reasonOnly };
   }
 
   #part(before: Action, after: Action, ports: PortSet): Part {
@@ -147,15 +151,13 @@ class Comparison {
       before: [...reasons.before].slice(0, reasonsMax),
       after: [...reasons.after].slice(0, reasonsMax),
     });
-    const seen = new Set<PairChange>();
     let searched = 0;
     for (const source of from) {
       for (const destination of to) {
-        if (searched++ >= pairsSearchedMax) return named();
-        const change = this.#change(source, destination);
-        if (seen.has(change)) continue;
-        seen.add(change);
-        for (const verdicts of verdictsOn(change.pieces, ports)) {
+        const enough = reasons.before.size >= reasonsMax && reasons.after.size >= reasonsMax;
+        if (enough || searched++ >= pairsSearchedMax) return named();
+        const functions = this.#functions(source, destination);
+        for (const verdicts of verdictsOn(piecesOf(functions, ports.spans), ports)) {
           addReasons(reasons.before, verdicts.slice(0, 2));
           addReasons(reasons.after, verdicts.slice(2));
         }
