@@ -10,6 +10,7 @@ import {
 } from '../documents/document.ts';
 import { isStaged } from '../documents/kubernetes-form.ts';
 import type { Labels, Problem } from '../model.ts';
+import { changedMap } from './changed-map.ts';
 import { type Invariant, invariantOf } from './invariant.ts';
 import { labelsOfNamespace, type Namespaces } from './namespace.ts';
 import { builtinTiers, type Tier } from './precedence.ts';
@@ -169,26 +170,17 @@ function changedSet(before: PolicySet, { set = [], removed = [] }: PolicySetChan
 
 type Removed = NonNullable<PolicySetChange['removed']>;
 
+/** Maps of kinds of which nothing changes stay the same. What is both removed and set is set. */
 function changedDocuments(before: DocumentsByKind, set: readonly Document[], removed: Removed): DocumentsByKind {
+  const given = Map.groupBy(set, ({ kind }) => kind);
+  const gone = Map.groupBy(removed, ({ kind }) => kind);
   const after: Partial<Record<DocumentKind, ReadonlyMap<string, Document>>> = {};
-  for (const kind of Object.keys(before) as DocumentKind[]) after[kind] = changedMap(before[kind], kind, set, removed);
+  for (const kind of Object.keys(before) as DocumentKind[]) {
+    const names = (gone.get(kind) ?? []).map(({ name }) => name);
+    const documents = (given.get(kind) ?? []).map((document) => [documentName(document), document] as const);
+    after[kind] = changedMap<Document>(before[kind], names, documents);
+  }
   return after as DocumentsByKind;
-}
-
-/** The same map where nothing of its kind changes. What is both removed and set is set. */
-function changedMap(
-  before: ReadonlyMap<string, Document>,
-  kind: DocumentKind,
-  set: readonly Document[],
-  removed: Removed,
-): ReadonlyMap<string, Document> {
-  const gone = removed.filter((document) => document.kind === kind);
-  const given = set.filter((document) => document.kind === kind);
-  if (gone.length === 0 && given.length === 0) return before;
-  const after = new Map(before);
-  for (const { name } of gone) after.delete(name);
-  for (const document of given) after.set(documentName(document), document);
-  return after;
 }
 
 function resolvedMap<From, To>(documents: ReadonlyMap<string, From>, resolve: (document: From) => To): Map<string, To> {
@@ -203,11 +195,11 @@ function tiersOf(documents: DocumentsByKind): readonly Tier[] {
 }
 
 function changedNamespaces(before: Namespaces, set: readonly Document[], removed: Removed): Namespaces {
-  const after = new Map<string, Labels>(before);
-  for (const { kind, name } of removed) if (kind === 'Namespace') after.delete(name);
-  for (const document of set)
-    if (document.kind === 'Namespace') after.set(document.metadata.name, labelsOfNamespace(document));
-  return after;
+  const gone = removed.filter(({ kind }) => kind === 'Namespace').map(({ name }) => name);
+  const given = set.flatMap((document): (readonly [string, Labels])[] =>
+    document.kind === 'Namespace' ? [[document.metadata.name, labelsOfNamespace(document)]] : [],
+  );
+  return changedMap(before, gone, given);
 }
 
 /** Which documents with rules are touched, and the staged ones afterwards. */
