@@ -55,7 +55,7 @@ export class LearntBook {
   constructor(state: AgentState, isKnown: (endpoint: string) => boolean, nowMs: number) {
     this.#state = state;
     this.#records = state.records('learnt', (value) => value as Stored);
-    const latestMs = nowMs + (learntLimits.ttlSecondsMax + learntLimits.graceSeconds) * 1000;
+    const latestMs = latestEnd(nowMs);
     for (const [key, stored] of this.#records.entries()) {
       const [endpoint, address] = splitKey(key);
       if (!isKnown(endpoint)) {
@@ -110,11 +110,19 @@ export class LearntBook {
     return this.#version !== before;
   }
 
-  /** Whether `expire` would find anything, so that nobody walks connections for nothing. */
+  /** Whether `expire` would find anything, so that nobody walks connections for nothing. A clock that was set back gives no name more time. */
   hasExpired(nowMs: number): boolean {
-    for (const entries of this.#endpoints.values())
-      for (const { names } of entries.values()) for (const untilMs of names.values()) if (untilMs <= nowMs) return true;
-    return false;
+    const latestMs = latestEnd(nowMs);
+    let found = false;
+    for (const entries of this.#endpoints.values()) {
+      for (const { names } of entries.values()) {
+        for (const [name, untilMs] of names) {
+          if (untilMs > latestMs) names.set(name, latestMs);
+          found ||= untilMs <= nowMs;
+        }
+      }
+    }
+    return found;
   }
 
   forget(endpoint: string): void {
@@ -209,6 +217,10 @@ export class LearntBook {
     if (list.length !== names.size || list.some((name) => !names.has(name))) entry.list = [...names.keys()];
     this.#records.set(keyOf(endpoint, address), { names: [...names], lapsed });
   }
+}
+
+function latestEnd(nowMs: number): number {
+  return nowMs + (learntLimits.ttlSecondsMax + learntLimits.graceSeconds) * 1000;
 }
 
 function firstToGo(names: ReadonlyMap<string, number>): string {

@@ -32,6 +32,10 @@ export function describeJudgingAgain(factory: KernelFactory): void {
       endpoint.kernel.maps.removeLearnt([entry]);
       endpoint.kernel.maps.setEndpoint({ ...endpoint.me, learns: true, epoch: endpoint.me.epoch + 2 });
       assert.equal(endpoint.run(at, { tcpFlags: 16, sequence: 2 }), action.shot);
+      const six = { source: endpoint.me.ipv6!, destination: '2001:db8::7' };
+      assert.equal(endpoint.run(endpoint.key(six)), action.shot);
+      endpoint.kernel.maps.setLearnt([{ ...entry, address: six.destination }]);
+      assert.equal(endpoint.run(endpoint.key(six)), action.ok);
       // An address that somebody of ours has is that, whatever was learnt.
       endpoint.kernel.maps.setAddress('198.51.100.20', { kind: 'host' });
       endpoint.kernel.maps.setLearnt([{ ...entry, address: '198.51.100.20' }]);
