@@ -132,7 +132,8 @@ class History {
   turn(number: number): Turn {
     this.#bits = number;
     const kind = this.#draw(this.#kinds);
-    if (kind === 'reopen') return { kind };
+    // To reopen takes longer than all else together.
+    if (kind === 'reopen' && this.#draw([true, false, false, false])) return { kind };
     const command = this.#command(kind);
     if (kind === 'wait') this.#atMs += 40;
     // Commands come from several clocks, of which one is behind.
@@ -141,7 +142,7 @@ class History {
     return { kind: 'command', command, atMs };
   }
 
-  #command(kind: Exclude<Kind, 'reopen'>): WallCommand {
+  #command(kind: Kind): WallCommand {
     switch (kind) {
       case 'admit':
       case 'observe':
@@ -204,6 +205,7 @@ class History {
         return { kind, override, by: this.#draw(people) };
       }
       case 'wait':
+      case 'reopen':
         return { kind: 'settle' };
     }
   }
