@@ -159,4 +159,4 @@ export { wallConfiguration } from './resolve/wall.ts';
 export { WallPlaces } from './walls/wall-places.ts';
 export { type SeparationBreach, separationBreaches } from './walls/separation.ts';
 export type { WitnessStep } from './walls/witness-path.ts';
-export { type WallClosure, wallClosure } from './walls/closure.ts';
+export { type ClosureFacts, type WallClosure, wallClosure } from './walls/closure.ts';

@@ -24,12 +24,19 @@ export interface WallClosure {
   classOfNetwork(prefix: Prefix): number;
 }
 
-/** `acting`: the workloads (places) that are bound in open transactions. */
+/** What the documents do not say; workloads are told by their places in the universe. */
+export interface ClosureFacts {
+  /** The workloads that are bound in open transactions. */
+  readonly acting: readonly number[];
+  /** Workloads that may have a volume in common, for each volume: what one writes there, the others read. */
+  readonly together: readonly (readonly number[])[];
+}
+
 export function wallClosure(
   places: WallPlaces,
   set: PolicySet,
   { walls, datasets }: WallConfiguration,
-  acting: readonly number[],
+  { acting, together }: ClosureFacts,
 ): WallClosure {
   const byDataset = Map.groupBy(datasets, ([, dataset]) => dataset);
   const domains = Map.groupBy(
@@ -40,7 +47,7 @@ export function wallClosure(
     const [{ sanitizers, scope }] = group as [WallRule];
     const names = new Set(group.flatMap(({ pairs }) => pairs.flat()));
     const kept = [...names].flatMap((dataset) => (byDataset.get(dataset) ?? []).map(([segment]) => segment));
-    const parts = permittedParts(places, set, sanitizers, kept);
+    const parts = permittedParts(places, set, { sanitizers, kept, together });
     const origins = scope === 'transaction' ? acting : parts.placesOf(kept);
     const reached = new Set(origins.map((place) => parts.part(place)));
     return (place: number): number | null => {

@@ -17,18 +17,25 @@ export interface PermittedParts {
   placesOf(segments: readonly string[]): readonly number[];
 }
 
-/**
- * `kept`: segments whose members are no sanitizers, since they are themselves what is kept apart. A host that is in none of them
- * passes nothing on either: whoever rules the machine sees all that is on it anyway.
- */
+export interface PartOptions {
+  readonly sanitizers: readonly string[];
+  /**
+   * Segments whose members are no sanitizers, since they are themselves what is kept apart. A host that is in none of them passes
+   * nothing on either: whoever rules the machine sees all that is on it anyway.
+   */
+  readonly kept: readonly string[];
+  /** Places that are joined without a connection. */
+  readonly together: readonly (readonly number[])[];
+}
+
 export function permittedParts(
   places: WallPlaces,
   set: PolicySet,
-  sanitizers: readonly string[],
-  kept: readonly string[],
+  { sanitizers, kept, together }: PartOptions,
 ): PermittedParts {
   const search = new PartSearch(places, set);
   search.exempt(sanitizers, kept);
+  for (const group of together) search.join(group);
   search.joinRules();
   search.joinPostures();
   search.joinOverlaps(kept);
@@ -76,6 +83,11 @@ class PartSearch implements PermittedParts {
       [...places].flatMap((place) => this.#places.network(place) ?? []);
     this.#sanitized = networks(exempt);
     this.#kept = networks(keptPlaces);
+  }
+
+  join(group: readonly number[]): void {
+    const [first, ...others] = group.filter((place) => !this.#isExempt(place));
+    for (const place of others) this.#parts.join(first!, place);
   }
 
   joinRules(): void {

@@ -22,6 +22,7 @@ import type { WallConfiguration, WallRule } from './wall.ts';
 import { WallPlaces } from './wall-places.ts';
 
 const datasetNames = ['a', 'b', 'c'];
+const alone = { acting: [], together: [] };
 
 interface Case {
   readonly set: PolicySet;
@@ -169,7 +170,7 @@ describe('the closure of walls', () => {
     fc.assert(
       fc.property(seeds, (seed) => {
         const example = caseOf(seed, 'history');
-        const closure = wallClosure(example.places, example.set, example.configuration, []);
+        const closure = wallClosure(example.places, example.set, example.configuration, alone);
         const { nodes, joined, datasetsOf } = tried(example);
         const named = new Set(example.configuration.walls[0]!.pairs.flat());
         const origins = nodes.flatMap((party, index) =>
@@ -287,13 +288,27 @@ describe('a wall between buying and selling', () => {
       names,
     );
     const history = { ...configuration, walls: [{ ...wall, scope: 'history' as const }] };
-    const closure = wallClosure(places, set, history, []);
+    const closure = wallClosure(places, set, history, alone);
     const asks = (a: string, b: string): boolean =>
       closure.asks(closure.classOfWorkload[names.indexOf(a)]!, closure.classOfWorkload[names.indexOf(b)]!);
     assert.deepEqual(
       [asks('buy', 'news'), asks('buy', 'dns'), asks('dns', 'web'), asks('web', 'web')],
       [true, false, false, false],
     );
+  });
+
+  test('over history asks also about what only a volume joins to a dataset', () => {
+    const set = setOf([['dns', 'web']], names);
+    const rules = [{ ...wall, scope: 'history' as const, sanitizers: [] }];
+    const asks = (together: readonly (readonly number[])[]): boolean => {
+      const closure = wallClosure(places, set, { ...configuration, walls: rules }, { acting: [], together });
+      return closure.asks(
+        closure.classOfWorkload[names.indexOf('dns')]!,
+        closure.classOfWorkload[names.indexOf('web')]!,
+      );
+    };
+    assert.equal(asks([]), false);
+    assert.equal(asks([[names.indexOf('web'), names.indexOf('buy')]]), true);
   });
 
   test('over transactions asks about what leads to a workload that is bound in one', () => {
@@ -306,7 +321,7 @@ describe('a wall between buying and selling', () => {
     );
     const rules = [{ ...wall, scope: 'transaction' as const, readings: ['roles-apart' as const], sanitizers: [] }];
     const asks = (acting: readonly number[]): boolean => {
-      const closure = wallClosure(places, set, { ...configuration, walls: rules }, acting);
+      const closure = wallClosure(places, set, { ...configuration, walls: rules }, { ...alone, acting });
       return closure.asks(closure.classOfWorkload[0]!, closure.classOfWorkload[2]!);
     };
     assert.equal(asks([]), false);

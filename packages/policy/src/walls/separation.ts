@@ -40,7 +40,7 @@ export function separationBreaches(
   for (const group of groups.values()) {
     const [{ sanitizers }] = group as [WallRule];
     const kept = [...new Set(group.flatMap(({ pairs }) => pairs.flat()))].flatMap(segmentsOf);
-    const parts = permittedParts(places, set, sanitizers, kept);
+    const parts = permittedParts(places, set, { sanitizers, kept, together: [] });
     const suspects = suspectPairs(group, parts, segmentsOf);
     for (const { wall, between, joined } of suspects) {
       if (breaches.length >= separationBreachesMax) return breaches;
