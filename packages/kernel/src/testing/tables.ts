@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { writeAddress } from '../address.ts';
 import { normalPortTable } from '../port-tree.ts';
-import { KernelError, type AddressEntry, type Kernel, type LearntEntry, type Row } from '../port.ts';
+import { KernelError, type AddressEntry, type HostPort, type Kernel, type LearntEntry, type Row } from '../port.ts';
 import type { ContractOptions, KernelFactory, KernelUnderTest } from './contract.ts';
 import { address, allow, always, deny, endpoint, networkOf, portTable, sampleEndpoint, verdict } from './samples.ts';
 
@@ -45,6 +45,35 @@ export function describeTables(factory: KernelFactory, options: ContractOptions)
       kernel.maps.setConfig(config);
       kernel.maps.heartbeat();
       assert.deepEqual(kernel.maps.config(), config);
+    });
+
+    test('the ports of the host’s own end are these and no others, and its endpoint has no interface', () => {
+      const { maps } = kernel;
+      const guard = {
+        kind: 'guard',
+        direction: 'ingress',
+        protocol: 6,
+        port: 22,
+        address: '0.0.0.0',
+        rule: 9,
+      } as const;
+      const published = { kind: 'published', protocol: 17, port: 53, address: 'fd00::1' } as const;
+      const sets: readonly (readonly HostPort[])[] = [
+        [guard, published],
+        [{ ...guard, rule: 10 }],
+        [{ ...guard, direction: 'egress' }],
+        [],
+      ];
+      for (const set of sets) {
+        maps.setHostPorts(set);
+        maps.setHostPorts(set);
+        assert.deepEqual(sorted(maps.hostPorts()), sorted(set));
+      }
+      const host = { ...sampleEndpoint, slot: maps.limits.hostSlot, kind: 'host', ifindex: 0 } as const;
+      maps.setEndpoint(host);
+      assert.deepEqual(maps.endpoint(host.slot), host);
+      maps.removeEndpoint(host.slot);
+      assert.equal(maps.endpoint(host.slot), undefined);
     });
 
     test('endpoints are what was last set', () => {
