@@ -1,6 +1,7 @@
 import type { Action, PortTable, SideVerdict } from '../model.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
 import { reasonText } from '../resolve/reason.ts';
+import { type ChangedPairs, changedPairs } from './changed-pairs.ts';
 import type { PartyClass } from './classifier.ts';
 import { Describer } from './describe.ts';
 import {
@@ -22,9 +23,11 @@ import { classesMax, type Universe } from './universe.ts';
 /** What the second policy set allows, denies and asks otherwise than the first, exactly, over the universe. */
 export function diffPolicies(before: PolicySet, after: PolicySet, universe: Universe): PolicyDifference {
   const { classes, summary } = universeClasses([before, after], universe);
-  if (classes.length > classesMax) return { kind: 'too-large', classes: classes.length, classesMax };
+  const changed = changedPairs(before, after, classes);
+  const pairs = changed === null ? classes.length ** 2 : pairsIn(changed);
+  if (pairs > classesMax ** 2) return { kind: 'too-large', classes: classes.length, classesMax, pairs };
   const comparison = new Comparison(before, after, classes);
-  const found = comparison.compare();
+  const found = comparison.compare(changed);
   const describer = new Describer([before, after], classes);
   const areas = found.parts.flatMap((part) => part.relation.rectangles().map((rectangle) => ({ part, rectangle })));
   areas.sort((a, b) => weightOf(a.part, a.rectangle) - weightOf(b.part, b.rectangle));
@@ -43,6 +46,10 @@ export function diffPolicies(before: PolicySet, after: PolicySet, universe: Univ
   };
 }
 
+function pairsIn(changed: ChangedPairs): number {
+  return changed.values().reduce((sum, to) => sum + to.size, 0);
+}
+
 /** Ports on which the verdict goes from one action to another, and the pairs for which it does. */
 interface Part {
   readonly before: Action;
@@ -56,6 +63,7 @@ type PairFunctions = readonly [PortTable, PortTable, PortTable, PortTable];
 
 class Comparison {
   readonly #size: number;
+  readonly #everybody: readonly number[];
   readonly #before: PairJudge;
   readonly #after: PairJudge;
   readonly #shapes = new TableShapes();
@@ -65,16 +73,18 @@ class Comparison {
 
   constructor(before: PolicySet, after: PolicySet, classes: readonly PartyClass[]) {
     this.#size = classes.length;
+    this.#everybody = classes.map(({ index }) => index);
     this.#before = new PairJudge(before, classes);
     this.#after = new PairJudge(after, classes);
     this.#before.prepare();
     this.#after.prepare();
   }
 
-  compare(): { parts: readonly Part[]; pairsChanged: number; pairsReasonOnly: number } {
+  /** Looks at these pairs, or at all. */
+  compare(changed: ChangedPairs | null): { parts: readonly Part[]; pairsChanged: number; pairsReasonOnly: number } {
     let [pairsChanged, pairsReasonOnly] = [0, 0];
     for (let from = 0; from < this.#size; from++) {
-      for (let to = 0; to < this.#size; to++) {
+      for (const to of changed === null ? this.#everybody : (changed.get(from) ?? [])) {
         const functions = this.#functions(from, to);
         const shapes = functions.map((table) => this.#shapes.shape(table)) as [
           TableShape,

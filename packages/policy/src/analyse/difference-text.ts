@@ -6,8 +6,8 @@ import type { UniverseSummary } from './universe.ts';
 /** The difference for people, some lines without an ending line break. */
 export function differenceText(difference: PolicyDifference): string {
   if (difference.kind === 'too-large') {
-    const { classes, classesMax } = difference;
-    return `not compared: the parties are of ${classes} classes, and at most ${classesMax} are taken on`;
+    const { classes, classesMax, pairs } = difference;
+    return `not compared: ${pairs} pairs of the ${classes} classes of parties may change, and at most those of ${classesMax} classes are taken on`;
   }
   const { groups, omitted, pairsChanged, pairs, pairsReasonOnly, universe } = difference;
   const head = groups.length === 0 ? ['no connection gets another verdict'] : groups.flatMap(groupLines);

@@ -30,7 +30,8 @@ export const pairsSearchedMax = 10_000;
 
 /**
  * `difference`: exactly what changes over the universe: no triple of (from, to, port) is in two groups, and one in none keeps its
- * verdict, unless groups were omitted, which `omitted` counts. `too-large`: the universe has more classes than `classesMax`.
+ * verdict, unless groups were omitted, which `omitted` counts. `too-large`: more pairs
+ * of classes would have to be compared than those of `classesMax` classes; where only rules differ, those of which they speak.
  */
 export type PolicyDifference =
   | {
@@ -45,4 +46,4 @@ export type PolicyDifference =
       readonly pairsReasonOnly: number;
       readonly universe: UniverseSummary;
     }
-  | { readonly kind: 'too-large'; readonly classes: number; readonly classesMax: number };
+  | { readonly kind: 'too-large'; readonly classes: number; readonly classesMax: number; readonly pairs: number };
