@@ -5,6 +5,7 @@ import { everyLabelUniverse, universeOf } from '../analysis/universe.ts';
 import { failure, notFound, ok } from './handler.ts';
 import { refusal } from './policy-handlers.ts';
 import { historyFailure } from './revision-failure.ts';
+import type { PolicyDifference } from '@bulkhead/policy';
 import type { FlowFilter } from '@bulkhead/protocol';
 import type { Basis } from '../analysis/messages.ts';
 import type { ApplyRequest } from '../policies/apply-request.ts';
@@ -26,7 +27,7 @@ export const analysisHandlers: Handlers<'diffMeaning' | 'simulate' | 'prove' | '
       after: proposed.basis,
       universe,
     });
-    if (difference.kind === 'too-large') return tooManyClasses(difference);
+    if (difference.kind === 'too-large') return tooManyPairs(difference);
     const { kind: _, ...rest } = difference;
     return ok({ revision: present.basis.revision, ...rest });
   },
@@ -136,9 +137,9 @@ async function recordedFlows(
   });
 }
 
-function tooManyClasses({ classes, classesMax }: { readonly classes: number; readonly classesMax: number }): Failure {
+function tooManyPairs({ classes, pairs, pairsMax }: Extract<PolicyDifference, { kind: 'too-large' }>): Failure {
   return failure('too-large', 'There are too many parties that policy tells apart.', {
-    why: `Every pair is compared, and there are ${classes} classes of parties; at most ${classesMax} are.`,
+    why: `Of ${classes} classes of parties ${pairs} pairs would be compared; at most ${pairsMax} are.`,
     do: 'Compare the documents with `diff` alone, or simulate them over recorded flows.',
   });
 }

@@ -82,3 +82,33 @@ test('tables of the layout before are brought to the present one, with what is i
     rmSync(directory, { recursive: true });
   }
 });
+
+test('what is learnt while a batch is being written is there for its own batch', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'bulkhead-flows-'));
+  const database = await FlowDatabase.open(join(directory, 'flows.duckdb'));
+  try {
+    const encoder = new FlowEncoder(inventoryOf(50), await database.nextNumber());
+    const request = (number: number): AppendRequest => {
+      const encoded = encoder.encode('h1', [flowNumber(number, { id: `flow-${number}` })]);
+      database.learn(encoded.ends, encoded.texts);
+      return { kind: 'append', host: 'h1', boot: 'b', batch: number, lost: 0, ...encoded };
+    };
+    let isWritten = false;
+    const first = database.append([request(1)]).then(() => (isWritten = true));
+    // In every turn until the first is committed another batch brings ends that are news.
+    const later: AppendRequest[] = [];
+    for (let number = 2; !isWritten && number < 40; number += 1) {
+      later.push(request(number));
+      await new Promise(setImmediate);
+    }
+    await first;
+    await database.append(later);
+    const everything = { kind: 'query', filter: {}, sort: 'newest', cursor: null, limit: 50, scope: null } as const;
+    const { items } = await database.query(everything);
+    assert.equal(items.length, 1 + later.length);
+    assert.ok(items.every(({ source }) => source.name !== null));
+  } finally {
+    await database.close();
+    rmSync(directory, { recursive: true });
+  }
+});

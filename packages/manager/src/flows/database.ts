@@ -91,9 +91,12 @@ export class FlowDatabase {
     const repeated = this.#repeated(requests);
     const fresh = requests.filter((_, place) => !repeated[place]);
     const before = this.#nextArrival;
+    // More may be learnt while this is written: that is for the next commit.
+    const [ends, texts] = [this.#ends, this.#texts];
+    [this.#ends, this.#texts] = [[], []];
     await this.#writer.run('BEGIN TRANSACTION');
     try {
-      await this.#appendMeanings();
+      await this.#appendMeanings(ends, texts);
       const rows = await this.#appendFlows(fresh);
       const totals = {
         ...this.#totals,
@@ -109,13 +112,13 @@ export class FlowDatabase {
       }
       await this.#writer.run('COMMIT');
       this.#totals = totals;
-      this.#ends = [];
-      this.#texts = [];
       for (const { host, boot, batch } of fresh) this.#batches.set(JSON.stringify([host, boot]), batch);
       return repeated;
     } catch (error) {
       await this.#writer.run('ROLLBACK').catch(() => undefined);
       this.#nextArrival = before;
+      this.#ends = [...ends, ...this.#ends];
+      this.#texts = [...texts, ...this.#texts];
       await this.#loadReplaced();
       throw error;
     }
@@ -226,8 +229,7 @@ export class FlowDatabase {
     });
   }
 
-  async #appendMeanings(): Promise<void> {
-    const [ends, texts] = [this.#ends, this.#texts];
+  async #appendMeanings(ends: readonly EndRow[], texts: readonly TextRow[]): Promise<void> {
     if (ends.length > 0) {
       await this.#appendTo('ends', ends.length, [
         Int32Array.from(ends, (end) => end.number),
