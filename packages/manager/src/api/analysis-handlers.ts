@@ -137,9 +137,9 @@ async function recordedFlows(
   });
 }
 
-function tooManyPairs({ classes, pairs, pairsMax }: Extract<PolicyDifference, { kind: 'too-large' }>): Failure {
+function tooManyPairs({ classes, classesMax, pairs }: Extract<PolicyDifference, { kind: 'too-large' }>): Failure {
   return failure('too-large', 'There are too many parties that policy tells apart.', {
-    why: `Of ${classes} classes of parties ${pairs} pairs would be compared; at most ${pairsMax} are.`,
+    why: `Of ${classes} classes of parties ${pairs} pairs would be compared; at most ${classesMax ** 2} are.`,
     do: 'Compare the documents with `diff` alone, or simulate them over recorded flows.',
   });
 }
