@@ -57,8 +57,9 @@ export function start(state: WallState, command: StartCommand): WallOutcome {
     parts: new Set(),
   };
   const conflicts = startConflicts(state, command, subject, before, sessions);
-  if (!command.observed && coveringOverrides(state, conflicts, [workload]) === null)
-    return refusedFor(state, conflicts);
+  const overrides = command.observed ? [] : coveringOverrides(state, conflicts, [workload]);
+  if (overrides === null) return refusedFor(state, conflicts);
+  for (const id of overrides) state.overrides.use(id);
   enter(state, command, subject, before, sessions);
   return { kind: 'recorded', breaches: conflicts };
 }

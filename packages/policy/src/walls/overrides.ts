@@ -14,7 +14,7 @@ export interface Override {
   /** Two different people make it effective. */
   readonly approvals: readonly { readonly by: string; readonly atMs: number }[];
   readonly withdrawn: { readonly by: string; readonly atMs: number } | null;
-  /** Contacts that it let pass. */
+  /** Contacts, starts and bindings that it let pass. */
   readonly uses: number;
 }
 

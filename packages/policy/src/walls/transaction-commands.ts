@@ -89,11 +89,13 @@ function bindOne(
   const member = domain.graph.member(subject.name)!;
   const conflicts = conflictsOf(state, domain, [bearerOf(member), newcomer(subject.name, [token])], transaction);
   const full = member.component.marks.size >= state.limits.marksMax;
-  if (full || coveringOverrides(state, conflicts, [workload]) === null) {
+  const overrides = coveringOverrides(state, conflicts, [workload]);
+  if (full || overrides === null) {
     state.transactions.unbind(transaction, role, workload);
     if (full) return limit('marksMax', state.limits);
     return { because: 'conflict', conflicts: conflicts.slice(0, state.limits.conflictsMax) };
   }
+  for (const id of overrides) state.overrides.use(id);
   domain.graph.own(member, token);
   noteTouches(state, domain, member.component);
   return null;
