@@ -126,7 +126,7 @@ describe('connections that were there before the rules', () => {
       }
       const entry = side.connectionOf(port);
       assert.deepEqual([entry?.sourceSlot, entry?.destinationSlot, entry?.ingressRule], [0, side.hostSlot, 61]);
-      socket.destroy();
+      socket.resetAndDestroy();
     }
   });
 
@@ -141,7 +141,7 @@ describe('connections that were there before the rules', () => {
       await until(() => machine.kernel.maps.endpointCounters(side.hostSlot).get('denied') !== undefined, 'counters');
     });
     assert.deepEqual([side.heard, drained(lan).filter(outOfHost)], [[], []]);
-    socket.destroy();
+    socket.resetAndDestroy();
   });
 
   test('are judged again when the rules change', async () => {
@@ -154,6 +154,6 @@ describe('connections that were there before the rules', () => {
       lan.send(tcp(toHost(), port, listening, { flags, sequence: 101, acknowledgement: sequence, payload })),
     );
     assert.deepEqual(side.heard, []);
-    socket.destroy();
+    socket.resetAndDestroy();
   });
 });
