@@ -215,6 +215,8 @@ class RunningAgent implements Agent {
           attributionOf: (key) => this.#questions.attributionOf(key),
           epochMs: () => this.#epochMs,
           namesOf: (slot, address) => this.#core.learning.namesOf(slot, address),
+          staged: this.#core.staged,
+          asks: (rule) => this.#terms.asks(rule),
         },
         onFlow: (flow) => {
           this.#writers.flows.add(flow);

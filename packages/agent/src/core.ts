@@ -13,6 +13,7 @@ import { DesiredStore } from './desired/store.ts';
 import { Revisions } from './observe/revisions.ts';
 import type { GuardPorts } from './host/guard.ts';
 import { HostEnd } from './host/host-end.ts';
+import { StagedJudge } from './observe/staged-judge.ts';
 import { Parties } from './parties.ts';
 import { lookup } from './plan/contents.ts';
 import type { RulesetContent } from './plan/model.ts';
@@ -55,6 +56,7 @@ export class Core {
   readonly rules: RuleNumbers;
   /** The host as a party of policy. */
   readonly hostEnd: HostEnd;
+  readonly staged: StagedJudge;
   readonly registry: Registry;
   readonly parties: Parties;
   readonly reconciler: Reconciler;
@@ -85,6 +87,7 @@ export class Core {
     const everything = this.#tables.intern({ ranges: [], otherwise: { action: 'allow', rule: unknown } });
     const closed = everywhere(this.#denial);
     this.hostEnd = new HostEnd(host, options.hostLabels);
+    this.staged = new StagedJudge(this.store, this.hostEnd.labels);
     this.policy = new LocalPolicy(this.store, this.rules, this.#tables, this.hostEnd.labels);
     const apply = (): void => void this.reconciler.reconcileNow();
     const markDirty = (): void => this.reconciler.markDirty();
@@ -152,6 +155,7 @@ export class Core {
   setGuard(ports: GuardPorts): boolean {
     if (!this.hostEnd.setGuard(ports)) return false;
     this.policy.setHost(this.hostEnd.labels);
+    this.staged.setHost(this.hostEnd.labels);
     this.reconciler.markDirty();
     return true;
   }
@@ -177,6 +181,8 @@ export class Core {
         this.policy.changed(applied.change);
         this.#learnLabels(applied.change.workloadsSet);
         this.reconciler.reconcileNow();
+        // Nothing in force waits for it.
+        this.staged.changed(applied.change);
         return 'taken';
     }
   }

@@ -55,7 +55,15 @@ export { changedPolicies, policyRules, rulesInOrder } from './resolve/rules-in-o
 export { stagedPolicySet } from './resolve/staged.ts';
 export { reasonText } from './resolve/reason.ts';
 export { isolationSuffices, type Membership, membershipOf, type Segment } from './resolve/segment.ts';
-export { decide, decideSide, isGuarded, isSubject, segmentsOf, segmentsOfParty } from './decide/decide.ts';
+export {
+  combinedAction,
+  decide,
+  decideSide,
+  isGuarded,
+  isSubject,
+  segmentsOf,
+  segmentsOfParty,
+} from './decide/decide.ts';
 export { guardFact, guardSpans, needsForce } from './decide/lock-out-guard.ts';
 export {
   checkCondition,

@@ -1,9 +1,10 @@
 /** Kernel events and connections as flow records: who, why, when. */
 import type { Connection, ConnectionKey, KernelEvent } from '@bulkhead/kernel';
-import { partyNamesMax, type FlowRecord } from '@bulkhead/protocol';
+import { partyNamesMax, type FlowRecord, type StagedVerdict } from '@bulkhead/protocol';
 import type { RuleNumbers } from '../desired/rule-numbers.ts';
 import type { Parties } from '../parties.ts';
 import type { Attribution } from '../questions/attributions.ts';
+import type { StagedJudge } from './staged-judge.ts';
 
 export interface FlowContext {
   readonly parties: Parties;
@@ -17,6 +18,9 @@ export interface FlowContext {
   readonly epochMs: () => number;
   /** Names by which whoever has the slot has learnt an address outside. */
   readonly namesOf: (slot: number, address: string) => readonly string[];
+  readonly staged: StagedJudge;
+  /** The rule with this number asks. */
+  readonly asks: (rule: number) => boolean;
 }
 
 interface Ends {
@@ -33,7 +37,7 @@ interface Ends {
 /** A connection as the table shows it: open, or closed when it was swept. */
 export function connectionFlow(context: FlowContext, connection: Connection, state: 'open' | 'closed'): FlowRecord {
   return {
-    ...attributed(context, { ...connection, key: connection }),
+    ...attributed(context, { ...connection, key: connection }, admitted(context, connection)),
     id: connectionId(context.boot, connection, connection.firstSeenNs),
     verdict: 'allow',
     dropReason: null,
@@ -48,7 +52,7 @@ export function connectionFlow(context: FlowContext, connection: Connection, sta
 export function openedFlow(context: FlowContext, event: KernelEvent): FlowRecord {
   const atMs = wallMs(context, event.atNs);
   return {
-    ...attributed(context, event),
+    ...attributed(context, event, admitted(context, event)),
     id: connectionId(context.boot, event.key, event.atNs),
     verdict: 'allow',
     dropReason: null,
@@ -62,7 +66,7 @@ export function openedFlow(context: FlowContext, event: KernelEvent): FlowRecord
 
 export function closedFlow(context: FlowContext, event: KernelEvent): FlowRecord {
   return {
-    ...attributed(context, event),
+    ...attributed(context, event, admitted(context, event)),
     id: connectionId(context.boot, event.key, event.firstSeenNs),
     verdict: 'allow',
     dropReason: null,
@@ -81,10 +85,12 @@ export function refusedFlow(context: FlowContext, event: KernelEvent): FlowRecor
   const { reason } = event;
   const isRejected =
     rejecting.has(reason) || (reason === 'refused' && context.attributionOf(event.key)?.verdict === 'reject');
+  const verdict = isRejected ? 'reject' : 'deny';
+  const isAsked = reason === 'refused' || (event.observed && asksEither(context, event));
   return {
-    ...attributed(context, event),
+    ...attributed(context, event, isPolicy ? (isAsked ? 'ask' : verdict) : null),
     id: connectionId(context.boot, event.key, event.atNs),
-    verdict: isRejected ? 'reject' : 'deny',
+    verdict,
     dropReason: event.observed ? 'observed' : isPolicy && policyReasons.has(reason) ? null : reason,
     firstMs: atMs,
     lastMs: atMs,
@@ -99,9 +105,20 @@ const policyReasons = new Set(['denied', 'rejected', 'refused', 'no_row', 'obser
 /** Counters of packets that were answered with a refusal. */
 const rejecting = new Set(['rejected', 'live_reset']);
 
+/** What the rules say of what passed: a question was answered where one of them asks. */
+function admitted(context: FlowContext, ends: Pick<Ends, 'egressRule' | 'ingressRule'>): 'allow' | 'ask' {
+  return asksEither(context, ends) ? 'ask' : 'allow';
+}
+
+function asksEither({ asks }: FlowContext, ends: Pick<Ends, 'egressRule' | 'ingressRule'>): boolean {
+  return asks(ends.egressRule) || asks(ends.ingressRule);
+}
+
+/** `enforced`: what the rules in force say; null where it was not for them to say. */
 function attributed(
   context: FlowContext,
   ends: Ends,
+  enforced: StagedVerdict['verdict'] | null,
 ): Pick<
   FlowRecord,
   'source' | 'destination' | 'protocol' | 'egressReason' | 'ingressReason' | 'question' | 'staged' | 'revision'
@@ -126,9 +143,32 @@ function attributed(
     egressReason,
     ingressReason,
     question: attributionOf(key)?.question ?? null,
-    staged: null,
+    staged: stagedVerdict(context, { ...ends, names }, enforced),
     revision: context.revisionOf(ends.revision, [egressReason, ingressReason]),
   };
+}
+
+/** What staged policies would make of the flow, at the ends that are judged here; null where that is what is enforced. */
+function stagedVerdict(
+  { staged, rules }: FlowContext,
+  ends: Ends & { readonly names: readonly string[] },
+  enforced: StagedVerdict['verdict'] | null,
+): StagedVerdict | null {
+  if (!staged.isActive || enforced === null) return null;
+  const { key, sourceSlot, destinationSlot, names } = ends;
+  const isGuard = (rule: number): boolean => {
+    const reason = rules.reasonOf(rule);
+    return reason?.kind === 'builtin' && reason.name === 'lock-out-guard';
+  };
+  const found = staged.judge({
+    source: { identity: ends.sourceIdentity, address: key.source, subject: sourceSlot !== 0 },
+    destination: { identity: ends.destinationIdentity, address: key.destination, subject: destinationSlot !== 0 },
+    protocol: key.protocol,
+    port: key.destinationPort,
+    names,
+    guarded: { egress: isGuard(ends.egressRule), ingress: isGuard(ends.ingressRule) },
+  });
+  return found?.verdict === enforced ? null : found;
 }
 
 /** A side that is no endpoint of this host is not judged here. */

@@ -197,6 +197,8 @@ function sortEndpoints(input: PlanInput, desired: DesiredKernel, assignment: Ass
         const held = actual.rulesets.get(before.ruleset);
         const old = before.state === 'observed' ? input.everything : (held ?? noRules(context));
         const next = target.state === 'observed' ? input.everything : target.content!;
+        // Before addresses move: who does not look at what it learnt yet would see them move twice.
+        if (target.statics.learns === true && before.learns !== true) withdraw.push(words.amend(target, before));
         changes.push({ slot, target, ruleset, old, next });
       }
     } else if (staticsDiffer(before, target)) {
