@@ -24,6 +24,7 @@ import {
 } from './pools.ts';
 import { chance, listOf, pick, type Random } from './random.ts';
 
+export { generateKubernetesDocuments } from './kubernetes.ts';
 export { generateAddress, generateHostLabels, generateLabels, generateNames } from './pools.ts';
 export { pick, type Random, seededRandom } from './random.ts';
 
