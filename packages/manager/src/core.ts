@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Analysis } from './analysis/analysis.ts';
+import { Universes } from './analysis/universe.ts';
 import { AuditLog } from './audit/audit-log.ts';
 import { RepetitionLimit } from './audit/repetition-limit.ts';
 import { openAuditSigner } from './audit/signer.ts';
@@ -39,6 +40,7 @@ export interface Core extends AsyncDisposable {
   readonly policies: Policies;
   readonly history: DocumentHistory;
   readonly analysis: Analysis;
+  readonly universes: Universes;
   readonly inventory: Inventory;
   readonly divergences: Divergences;
   readonly batches: Batches;
@@ -63,7 +65,8 @@ export async function openCore({ dataDirectory, nowMs, lifetimes, onFault }: Cor
   };
   const history = opened.use(await DocumentHistory.open(join(dataDirectory, 'documents.sqlite'), committer, onFault));
   const analysis = opened.use(new Analysis(history.path));
-  const invariantChecker = createInvariantChecker(history, analysis);
+  const universes = new Universes(committer, (host) => inventory.host(host).labels);
+  const invariantChecker = createInvariantChecker(history, analysis, universes);
   const policies = new Policies(committer, confirmedRevision, invariantChecker);
   const saidOf = (host: string): Labels => presence.of(host).status?.hostLabels ?? {};
   const inventory = new Inventory(committer, policies, confirmedRevision, saidOf);
@@ -73,7 +76,7 @@ export async function openCore({ dataDirectory, nowMs, lifetimes, onFault }: Cor
   const divergences = await Divergences.open(streams);
   opened.use(
     new InvariantWatch({
-      ...{ committer, policies, divergences, audit, nowMs, after, onFault },
+      ...{ committer, policies, divergences, universes, audit, nowMs, after, onFault },
       checker: invariantChecker,
     }),
   );
@@ -85,6 +88,7 @@ export async function openCore({ dataDirectory, nowMs, lifetimes, onFault }: Cor
     policies,
     history,
     analysis,
+    universes,
     inventory,
     divergences,
     batches: new Batches(streams),

@@ -1,7 +1,6 @@
 /** What documents mean before they are applied. All of it runs beside the manager's own thread. */
 import { documentJsonSchema } from '@bulkhead/policy';
 import { buffersOf } from '../flows/group.ts';
-import { everyLabelUniverse, universeOf } from '../analysis/universe.ts';
 import { failure, notFound, ok } from './handler.ts';
 import { refusal } from './policy-handlers.ts';
 import { historyFailure } from './revision-failure.ts';
@@ -20,7 +19,7 @@ export const analysisHandlers: Handlers<'diffMeaning' | 'simulate' | 'prove' | '
     if (proposed.kind === 'error') return proposed;
     const present = await revisionBasis(services, from ?? services.policies.revision(), 'body.before');
     if (present.kind === 'error') return present;
-    const universe = universeOf(services.committer.state, services.policies.labelKeys(), [...proposed.basis.set]);
+    const universe = services.universes.of(services.policies.labelKeys(), proposed.basis.set);
     const difference = await services.analysis.ask('people', {
       kind: 'diff',
       before: present.basis,
@@ -45,7 +44,7 @@ export const analysisHandlers: Handlers<'diffMeaning' | 'simulate' | 'prove' | '
     const { name, revision } = request.body;
     const proposed = await basisOf(services, request, revision);
     if (proposed.kind === 'error') return proposed;
-    const universe = universeOf(services.committer.state, services.policies.labelKeys(), [...proposed.basis.set]);
+    const universe = services.universes.of(services.policies.labelKeys(), proposed.basis.set);
     const report = await services.analysis.ask('people', { kind: 'prove', basis: proposed.basis, universe });
     const results = report.results.filter((result) => name === undefined || result.name === name);
     if (name !== undefined && results.length === 0)
@@ -61,7 +60,7 @@ export const analysisHandlers: Handlers<'diffMeaning' | 'simulate' | 'prove' | '
     const recorded = await recordedFlows(services, filter, null);
     if (recorded.kind === 'error') return recorded;
     const { flows } = recorded.grouped;
-    const universe = everyLabelUniverse(services.committer.state);
+    const universe = services.universes.withEveryLabel();
     const asked = { kind: 'recommend', basis, flows, universe, options: { segment, name } } as const;
     const result = await services.analysis.ask('people', asked, buffersOf(flows));
     return ok({

@@ -1,6 +1,7 @@
 /** What the handlers need of the rest of the manager. */
 import type { Logger } from 'pino';
 import type { Analysis } from '../analysis/analysis.ts';
+import type { Universes } from '../analysis/universe.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { RepetitionLimit } from '../audit/repetition-limit.ts';
 import type { Authority } from '../hosts/authority.ts';
@@ -19,6 +20,7 @@ export interface ApiServices {
   readonly policies: Policies;
   readonly history: DocumentHistory;
   readonly analysis: Analysis;
+  readonly universes: Universes;
   readonly inventory: Inventory;
   readonly presence: Presence;
   readonly divergences: Divergences;

@@ -3,7 +3,7 @@
  * its meaning, and rows carry numbers.
  */
 import type { FlowRecord, StoredFlow, StoredParty } from '@bulkhead/protocol';
-import type { InventoryView, WorkloadView } from '../services.ts';
+import type { HostView, InventoryView, WorkloadView } from '../services.ts';
 import { dictionaryMax } from './limits.ts';
 import { stagedVerdicts, states, verdicts } from './messages.ts';
 import type { EndRow, FlowColumns, TextRow } from './messages.ts';
@@ -34,6 +34,7 @@ export class FlowEncoder {
   #ends = new Map<string, KnownEnd>();
   #texts = new Map<string, number>();
   #newEnds: EndRow[] = [];
+  #lastHost: HostView | null = null;
   #newTexts: TextRow[] = [];
 
   constructor(inventory: InventoryView, nextNumber: number) {
@@ -46,6 +47,7 @@ export class FlowEncoder {
       this.#ends = new Map();
       this.#texts = new Map();
     }
+    this.#lastHost = null;
     const columns = emptyColumns(flows.length);
     const hostNumber = this.#text(host);
     for (let row = 0; row < flows.length; row += 1) {
@@ -81,8 +83,14 @@ export class FlowEncoder {
   }
 
   #view(host: string, { workload }: Party): EndView | null {
-    if (workload === 'host') return this.#inventory.host(host);
+    if (workload === 'host') return this.#hostView(host);
     return workload === null ? null : this.#inventory.workload(workload);
+  }
+
+  /** What is known of a machine is looked up once for all of its flows that come together. */
+  #hostView(host: string): EndView {
+    if (this.#lastHost?.name !== host) this.#lastHost = this.#inventory.host(host);
+    return this.#lastHost;
   }
 
   #text(text: string): number {

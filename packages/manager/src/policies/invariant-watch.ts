@@ -3,9 +3,9 @@
  * as over when it is.
  */
 import { invariantText } from '@bulkhead/policy';
-import { universeOf } from '../analysis/universe.ts';
 import type { InvariantResult } from '@bulkhead/policy';
 import type { DivergenceRecord } from '@bulkhead/protocol';
+import type { Universes } from '../analysis/universe.ts';
 import type { Divergences } from '../inventory/divergences.ts';
 import type { AuditWriter, Unsubscribe } from '../services.ts';
 import type { Committer } from '../store/committer.ts';
@@ -25,6 +25,7 @@ export interface InvariantWatchOptions {
   readonly policies: Policies;
   readonly checker: InvariantChecker;
   readonly divergences: Divergences;
+  readonly universes: Universes;
   readonly audit: AuditWriter;
   readonly nowMs: () => number;
   readonly after: (milliseconds: number, call: () => void) => Unsubscribe;
@@ -73,10 +74,10 @@ export class InvariantWatch implements AsyncDisposable {
   }
 
   async #check(): Promise<void> {
-    const { committer, policies, checker } = this.#options;
+    const { committer, policies, checker, universes } = this.#options;
     const { state } = committer;
     const basis = { revision: state.documents.revision, set: [], removed: [] };
-    const results = await checker.results(basis, universeOf(state, policies.labelKeys(), []));
+    const results = await checker.results(basis, universes.of(policies.labelKeys(), []));
     const broken = results.filter(({ outcome }) => outcome.kind !== 'holds');
     const records = broken.map((result) => this.#recordOf(result));
     const ids = new Set(records.map(({ id }) => id));

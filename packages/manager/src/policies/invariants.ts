@@ -4,21 +4,24 @@
  */
 import { invariantText } from '@bulkhead/policy';
 import { AnalysisError } from '../analysis/analysis.ts';
-import { universeOf } from '../analysis/universe.ts';
 import type { InvariantResult, Problem, Universe } from '@bulkhead/policy';
+import type { Universes } from '../analysis/universe.ts';
 import type { Analysis } from '../analysis/analysis.ts';
 import type { Basis } from '../analysis/messages.ts';
-import type { State } from '../store/state.ts';
 import type { DocumentHistory } from './history.ts';
 
 export interface InvariantChecker {
   /** What stands against it: invariants that it would break, or that cannot be checked. Empty when nothing does. */
-  problems(basis: Basis, state: State, keys: ReadonlySet<string>): Promise<readonly Problem[]>;
+  problems(basis: Basis, keys: ReadonlySet<string>): Promise<readonly Problem[]>;
   /** Every invariant of the documents of a revision. */
   results(basis: Basis, universe: Universe): Promise<readonly InvariantResult[]>;
 }
 
-export function createInvariantChecker(history: DocumentHistory, analysis: Analysis): InvariantChecker {
+export function createInvariantChecker(
+  history: DocumentHistory,
+  analysis: Analysis,
+  universes: Universes,
+): InvariantChecker {
   const results = async (basis: Basis, universe: Universe): Promise<readonly InvariantResult[]> => {
     // The thread reads the history's file: what it is asked about must be there.
     await history.documentsRevision(basis.revision);
@@ -26,8 +29,8 @@ export function createInvariantChecker(history: DocumentHistory, analysis: Analy
   };
   return {
     results,
-    async problems(basis, state, keys) {
-      const universe = universeOf(state, keys, basis.set);
+    async problems(basis, keys) {
+      const universe = universes.of(keys, basis.set);
       try {
         const broken = (await results(basis, universe)).filter(({ outcome }) => outcome.kind !== 'holds');
         if (broken.length === 0) return [];

@@ -154,12 +154,11 @@ export class Policies implements PolicyReader, PolicyView {
     readonly revision: number;
     readonly problems: readonly Problem[];
   }> {
-    const { state } = this.#committer;
-    const { revision } = state.documents;
+    const { revision } = this.#committer.state.documents;
     const effect = effectOf(changes);
     if (after.invariants.size === 0 || effect.set.length + effect.removed.length === 0)
       return { revision, problems: [] };
-    return { revision, problems: await this.#invariants.problems({ revision, ...effect }, state, this.#keys) };
+    return { revision, problems: await this.#invariants.problems({ revision, ...effect }, this.#keys) };
   }
 
   /** What an apply would set and remove, with the revision of the documents that it would change. */
