@@ -112,12 +112,13 @@ export class Describer {
 
   #matching(set: PolicySet, peer: Peer, kind: MemberKind): ClassSet {
     const peers = { key: '', list: [peer] };
-    if (kind === 'address' && this.#meansOmitted(set, [peer])) return new ClassSet(this.#classes.length);
+    if (kind === 'address' && this.#meansOmitted(set, peer)) return new ClassSet(this.#classes.length);
     return this.#where(({ party }) => party.kind === kind && peersMatch(set, peers, party));
   }
 
-  #meansOmitted(set: PolicySet, list: readonly Peer[]): boolean {
-    return this.#omitted.some((party) => peersMatch(set, { key: '', list }, party));
+  #meansOmitted(set: PolicySet, peer: Peer): boolean {
+    if (peer.kind === 'segment' && set.segments.get(peer.segment)?.networks.length === 0) return false;
+    return this.#omitted.some((party) => peersMatch(set, { key: '', list: [peer] }, party));
   }
 
   /** A segment's workloads, addresses and hosts apart, each in one definition or, where they differ, in both. */
@@ -126,7 +127,7 @@ export class Describer {
     for (const name of [...names].sort()) {
       const parts = memberKinds.map((kind) => ({ kind, definitions: this.#definitions(sets, name, kind) }));
       const inUse = parts.filter(({ definitions }) => definitions.some(({ classes }) => classes.size > 0));
-      const withOmitted = sets.some((set) => set.segments.has(name) && this.#meansOmitted(set, [segmentPeer(name)]));
+      const withOmitted = sets.some((set) => set.segments.has(name) && this.#meansOmitted(set, segmentPeer(name)));
       for (const { kind, definitions } of inUse) {
         const only = inUse.length === 1 && !withOmitted ? null : memberNames[kind];
         const agree = new Set(definitions.map(({ classes }) => classes.key())).size === 1;

@@ -78,9 +78,9 @@ test('a difference says of every pair and port exactly what decide says', () => 
         }
       }
     }),
-    { numRuns: 150 },
+    { numRuns: 100 },
   );
-  assert.ok(changes > 5_000, `only ${changes} changed verdicts were looked at`);
+  assert.ok(changes > 2_000, `only ${changes} changed verdicts were looked at`);
 });
 
 const segment = (name: string) => ({

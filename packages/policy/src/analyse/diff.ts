@@ -63,7 +63,6 @@ type PairFunctions = readonly [PortTable, PortTable, PortTable, PortTable];
 
 class Comparison {
   readonly #size: number;
-  readonly #everybody: readonly number[];
   readonly #before: PairJudge;
   readonly #after: PairJudge;
   readonly #shapes = new TableShapes();
@@ -73,7 +72,6 @@ class Comparison {
 
   constructor(before: PolicySet, after: PolicySet, classes: readonly PartyClass[]) {
     this.#size = classes.length;
-    this.#everybody = classes.map(({ index }) => index);
     this.#before = new PairJudge(before, classes);
     this.#after = new PairJudge(after, classes);
     this.#before.prepare();
@@ -82,9 +80,10 @@ class Comparison {
 
   /** Looks at these pairs, or at all. */
   compare(changed: ChangedPairs | null): { parts: readonly Part[]; pairsChanged: number; pairsReasonOnly: number } {
+    const everybody = Array.from({ length: this.#size }, (_, index) => index);
     let [pairsChanged, pairsReasonOnly] = [0, 0];
     for (let from = 0; from < this.#size; from++) {
-      for (const to of changed === null ? this.#everybody : (changed.get(from) ?? [])) {
+      for (const to of changed === null ? everybody : (changed.get(from) ?? [])) {
         const functions = this.#functions(from, to);
         const shapes = functions.map((table) => this.#shapes.shape(table)) as [
           TableShape,
