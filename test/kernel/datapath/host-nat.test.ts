@@ -1,7 +1,9 @@
 /** What has the host's address by NAT, and connections that are older than the host's rules. */
 import assert from 'node:assert/strict';
 import { type Socket } from 'node:net';
+import { once } from 'node:events';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import type { KernelPortTable } from '@bulkhead/kernel';
 import { protocols, tcp, tcpFlag, udp } from './frames.ts';
 import { HostSide, listening, only, outOfHost, toHost } from './host-side.ts';
 import { hostAddress, inbound, stranger } from './lan.ts';
@@ -155,5 +157,22 @@ describe('connections that were there before the rules', () => {
     );
     assert.deepEqual(side.heard, []);
     socket.resetAndDestroy();
+  });
+
+  test('are reset where the rule that forbids them says so: both ends are told', async () => {
+    side.govern({ ingress: new Map([[2, only(protocols.tcp, listening)]]) });
+    const { socket, sequence } = await established();
+    const closed = once(socket, 'error');
+    const reset: KernelPortTable = { ranges: [], otherwise: { action: 'deny', rule: 63, live: 'reset' } };
+    side.govern({ ingress: new Map([[2, reset]]) });
+    const flags = tcpFlag.ack | tcpFlag.psh;
+    const payload = Buffer.from('hello');
+    await machine.counts({ connections_reset: 1 }, async () => {
+      lan.send(tcp(toHost(), port, listening, { flags, sequence: 101, acknowledgement: sequence, payload }));
+      assert.equal((await received(lan, outOfHost)).tcpFlags & tcpFlag.rst, tcpFlag.rst);
+    });
+    socket.write('anybody there?');
+    assert.equal(((await closed) as [NodeJS.ErrnoException])[0].code, 'ECONNRESET');
+    assert.deepEqual(side.heard, []);
   });
 });

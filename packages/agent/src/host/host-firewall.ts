@@ -29,6 +29,7 @@ export class HostFirewall {
   #applied: string | null | undefined = undefined;
   #wanted: string | null = null;
   #running: Promise<void> | null = null;
+  #toVerify = false;
 
   constructor(routes: Routes, log: Logger) {
     this.#routes = routes;
@@ -44,13 +45,23 @@ export class HostFirewall {
 
   /** The next call looks whether somebody else took the table away. */
   verify(): void {
+    this.#toVerify = true;
+  }
+
+  /** A host that is no subject pays nothing for it. */
+  async #compare(): Promise<void> {
+    this.#toVerify = false;
+    if (this.#applied == null || (await this.#routes.ruleset(hostTableName)) !== null) return;
+    this.#log.error('the host’s input chain was removed by somebody else: made again');
     this.#applied = undefined;
   }
 
   async #apply(): Promise<void> {
-    while (this.#applied !== this.#wanted) {
+    while (this.#toVerify || this.#applied !== this.#wanted) {
       const text = this.#wanted;
       try {
+        if (this.#toVerify) await this.#compare();
+        if (this.#applied === text) continue;
         if (text !== null) await this.#routes.setRuleset(hostTableName, text);
         else if (this.#applied !== undefined || (await this.#routes.ruleset(hostTableName)) !== null)
           await this.#routes.removeRuleset(hostTableName);
