@@ -1,5 +1,13 @@
 /** Generated flows as packets: the first packet of each, and what the programs must do with it according to `decide()`. */
-import { decide, type Flow, type Party, type PolicySet, protocolNumber, reasonText } from '@bulkhead/policy';
+import {
+  decide,
+  type Flow,
+  type Learnt,
+  type Party,
+  type PolicySet,
+  protocolNumber,
+  reasonText,
+} from '@bulkhead/policy';
 import { generateAddress, generateService, pick, type Random } from '@bulkhead/policy/testing';
 import { echo, type Ends, icmp, ip, protocols, tcp, udp } from '../datapath/frames.ts';
 import { hostAddresses, type Member } from './host.ts';
@@ -12,9 +20,14 @@ export interface Packet {
   /** Both ends and ports in the connection table's terms; equal for packets of one connection, whichever way. */
   readonly key: string;
   readonly expected: { readonly action: string; readonly egress: string; readonly ingress: string };
+  readonly source: End;
+  readonly destination: End;
 }
 
-interface End {
+/** What members learnt by names, by address. */
+export type LearntByMember = ReadonlyMap<Member, ReadonlyMap<string, Learnt>>;
+
+export interface End {
   readonly party: Party;
   readonly member: Member | null;
   readonly address: string;
@@ -36,11 +49,12 @@ export function generatePacket(
   random: Random,
   policySet: PolicySet,
   members: ReadonlyMap<Member, Party>,
+  learnt: LearntByMember,
   sourcePort: number,
 ): Packet | null {
   const isIpv6 = random(3) === 0;
   const source = generateEnd(random, members, isIpv6);
-  const destination = generateEnd(random, members, isIpv6);
+  const destination = asLearnt(generateEnd(random, members, isIpv6), source?.member ?? null, learnt);
   if (source === null || destination === null || source.address === destination.address) return null;
   const near = source.member ?? destination.member;
   if (near === null) return null;
@@ -72,7 +86,16 @@ export function generatePacket(
       egress: source.member === null ? '' : reasonText(verdict.egress.reason),
       ingress: destination.member === null ? '' : reasonText(verdict.ingress.reason),
     },
+    source,
+    destination,
   };
+}
+
+/** An address is known to its asker by the names that it learnt. */
+function asLearnt(end: End | null, asker: Member | null, learnt: LearntByMember): End | null {
+  if (end?.party.kind !== 'address' || asker === null) return end;
+  const known = learnt.get(asker)?.get(end.address);
+  return known === undefined ? end : { ...end, party: { ...end.party, names: known.names } };
 }
 
 function generateEnd(random: Random, members: ReadonlyMap<Member, Party>, isIpv6: boolean): End | null {
