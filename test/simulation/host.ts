@@ -14,7 +14,7 @@ import path from 'node:path';
 import { type Agent, startAgent } from '@bulkhead/agent';
 import type { Credentials } from '../../packages/agent/src/link/credentials.ts';
 import { tlsLink } from '../../packages/agent/src/link/link.ts';
-import type { LocalWorkload } from '../../packages/agent/src/model.ts';
+import type { AttachContext, Attachment, LocalWorkload } from '../../packages/agent/src/model.ts';
 import { settled, type VirtualClock } from '../../packages/agent/src/testing/virtual-clock.ts';
 import type { Labels } from '@bulkhead/policy';
 import type { Network, Random } from './network.ts';
@@ -43,6 +43,23 @@ export interface HostOptions {
 
 const gatewayMac = '02:00:00:00:ff:01';
 const startsMax = 50;
+const answerTtlSeconds = 30;
+
+/** Endpoints come from the simulation itself. */
+const noAttachment: Attachment = {
+  commands: new Map(),
+  resync: async () => undefined,
+  adopt: async () => false,
+  [Symbol.asyncDispose]: async () => undefined,
+};
+
+/** A name server's answer with one address (RFC 1035). */
+function answerOf(name: string, address: string): Uint8Array {
+  const question = [...name.split('.').flatMap((label) => [label.length, ...Buffer.from(label)]), 0, 0, 1, 0, 1];
+  const header = [0, 1, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+  const record = [0xc0, header.length, 0, 1, 0, 1, 0, 0, 0, answerTtlSeconds, 0, 4, ...address.split('.').map(Number)];
+  return Uint8Array.from([...header, ...question, ...record]);
+}
 
 export class SimulatedHost implements AsyncDisposable {
   readonly name: string;
@@ -52,6 +69,7 @@ export class SimulatedHost implements AsyncDisposable {
   readonly #directory: string;
   #agent: Agent | null = null;
   #routes: Kernel['routes'] | null = null;
+  #context: AttachContext | null = null;
   #boots = 1;
   #starts = 0;
   /** Revisions that the kernel may be enforcing, as last known: the newest receipt, and what the agent has been told. */
@@ -111,7 +129,10 @@ export class SimulatedHost implements AsyncDisposable {
             software: 'simulation',
             openSocket: () => network.connect(name),
           }),
-          attachments: null,
+          attachments: async (context) => {
+            this.#context = context;
+            return noAttachment;
+          },
           controlSocket: null,
           clock,
         });
@@ -202,6 +223,13 @@ export class SimulatedHost implements AsyncDisposable {
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
     }
+  }
+
+  /** The workload asks for a name and is told the address; false where there is no agent to answer. */
+  learn(workload: SimulatedWorkload, address: string, name: string): boolean {
+    if (this.#agent === null) return false;
+    this.#context!.learn(workload.id, name, answerOf(name, address));
+    return true;
   }
 
   /** A packet that the workload sends. */

@@ -15,11 +15,16 @@ export function withFacts({ host }: SimulatedWorkload, labels: Labels): Labels {
   };
 }
 
-/** Whether a packet to an address that nobody has may leave its workload. */
-export function mayLeave(policySet: PolicySet, source: Labels, address: string, port: number): boolean {
+/** Whether a packet to an address that nobody has may leave its workload, which knows the address by these names. */
+export function mayLeave(
+  policySet: PolicySet,
+  source: Labels,
+  { address, names = [] }: { readonly address: string; readonly names?: readonly string[] },
+  port: number,
+): boolean {
   const flow = {
     source: { kind: 'workload', labels: source },
-    destination: { kind: 'address', address },
+    destination: { kind: 'address', address, names },
     protocol: 6,
     port,
   } as const;

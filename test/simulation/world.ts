@@ -15,6 +15,7 @@ import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Credentials } from '../../packages/agent/src/link/credentials.ts';
 import { settled, VirtualClock } from '../../packages/agent/src/testing/virtual-clock.ts';
+import { Outside } from './outside.ts';
 import { mayLeave, permits, withFacts } from './permits.ts';
 import { SimulatedHost, type SimulatedWorkload } from './host.ts';
 import { type Agreed, SimulatedManager } from './manager.ts';
@@ -67,6 +68,7 @@ class World implements AsyncDisposable {
   readonly #open: Attempt[] = [];
   readonly #pending = new Map<number, Attempt>();
   readonly #released = new Set<number>();
+  readonly #outside: Outside;
   #count = 0;
   #ports = 20_000;
   #passed = 0;
@@ -86,6 +88,7 @@ class World implements AsyncDisposable {
     this.#manager = manager;
     this.#hosts = hosts;
     this.#temporary = temporary;
+    this.#outside = new Outside(random, manager);
     for (const host of hosts) host.machine.onReleased((packet, delivery) => this.#onReleased(packet, delivery));
   }
 
@@ -143,6 +146,12 @@ class World implements AsyncDisposable {
         return;
       case 'talk':
         return this.#talk();
+      case 'ask':
+        if (workloads.length > 0) this.#outside.ask(pick(this.#random, workloads));
+        return;
+      case 'leave':
+        for (let i = 0; i < 4 && workloads.length > 0; i++) this.#leave(pick(this.#random, workloads));
+        return;
       case 'cut':
         return this.#network.cut(host.name);
       case 'partition':
@@ -174,6 +183,8 @@ class World implements AsyncDisposable {
       );
     const agreed = this.#manager.agreed(this.#manager.revision);
     for (const from of this.#workloads()) {
+      const wrong = this.#outside.expectExactly(from, agreed, () => this.#ports++);
+      if (wrong !== null) throw this.#violation(wrong);
       for (const to of this.#workloads()) {
         if (from === to || from.host !== to.host) continue;
         for (const port of ports) await this.#expectExactly(agreed, from, to, port);
@@ -242,6 +253,12 @@ class World implements AsyncDisposable {
     return delivery;
   }
 
+  #leave(from: SimulatedWorkload): void {
+    const [oldest, newest] = from.host.window();
+    const wrong = this.#outside.leave(from, this.#ports++, [oldest, Math.min(newest, this.#manager.revision)]);
+    if (wrong !== null) throw this.#violation(wrong);
+  }
+
   /** A packet in the middle of a connection that was let through, either way. */
   #talk(): void {
     if (this.#open.length === 0) return;
@@ -288,7 +305,7 @@ class World implements AsyncDisposable {
       for (const source of this.#labelsOf(from, agreed)) {
         // An address that nobody has, as far as the host was told, is one of outside; where it has an owner, that one's host judges.
         const isNobody = from.host === to.host ? !to.host.workloads.has(to.name) : !agreed.labels.has(to.id);
-        if (isNobody && mayLeave(agreed.policySet, source, to.address, port)) return true;
+        if (isNobody && mayLeave(agreed.policySet, source, to, port)) return true;
         for (const destination of this.#labelsOf(to, agreed))
           if (permits(agreed.policySet, source, destination, port) !== 'no') return true;
       }
@@ -329,6 +346,10 @@ const actions = [
     'talk',
     'talk',
     'talk',
+    'ask',
+    'ask',
+    'leave',
+    'leave',
   ] as const),
   ...(['cut', 'partition', 'kernel', 'agent', 'manager', 'reboot'] as const),
 ] as const;
