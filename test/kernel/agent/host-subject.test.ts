@@ -140,6 +140,16 @@ test('what is in force stays when the agent dies, and when it comes back', async
   assert.equal(await host.connect('lan', uplinkAddress, 22), 'connected');
 });
 
+test('the emergency switch frees the host too, and binds it again', async () => {
+  const set = (on: boolean): Promise<unknown> => host.api('PUT', '/v1/enforcement', { on, because: 'a test' });
+  await set(false);
+  await host.until('no input chain', async () => !/bulkhead_host/.test(tables()));
+  assert.equal(await host.connect('lan', uplinkAddress, servedPort), 'connected');
+  await set(true);
+  await host.until('the input chain', async () => /bulkhead_host/.test(tables()));
+  assert.equal(await host.connect('lan', uplinkAddress, servedPort), 'timeout');
+});
+
 test('a host that leaves its segments is free at once', async () => {
   await host.apply(hosts({ hosts: { names: ['another'] } }));
   assert.equal(await host.connect('lan', uplinkAddress, servedPort), 'connected');
