@@ -93,11 +93,11 @@ test('what is learnt while a batch is being written is there for its own batch',
       database.learn(encoded.ends, encoded.texts);
       return { kind: 'append', host: 'h1', boot: 'b', batch: number, lost: 0, ...encoded };
     };
-    let isWritten = false;
-    const first = database.append([request(1)]).then(() => (isWritten = true));
+    const progress = { isWritten: false };
+    const first = database.append([request(1)]).then(() => (progress.isWritten = true));
     // In every turn until the first is committed another batch brings ends that are news.
     const later: AppendRequest[] = [];
-    for (let number = 2; !isWritten && number < 40; number += 1) {
+    for (let number = 2; !progress.isWritten && number < 40; number += 1) {
       later.push(request(number));
       await new Promise(setImmediate);
     }
