@@ -124,7 +124,10 @@ export class Core {
       tablesInUse: () => [...this.policy.contents(), closed],
     });
     const { registry, policy, reconciler } = this;
-    this.learning = new Learning({ ...{ kernel, clock, registry, policy, reconciler }, book: learnt });
+    this.learning = new Learning({
+      ...{ kernel, clock, registry, policy, reconciler },
+      ...{ book: learnt, staged: this.staged },
+    });
   }
 
   get isEnforcing(): boolean {

@@ -26,6 +26,7 @@ export function learnInPlace(target: Target, context: ContentContext, learnt: Le
     return context.store.leq(old!, next!);
   });
   if (!isPlain) return false;
+  if (learnt.entries.length === 0) return true;
   const operation = { kind: 'set-learnt', entries: learnt.entries } as const;
   execute(target, operation);
   return readBack(target, [operation]).length === 0;

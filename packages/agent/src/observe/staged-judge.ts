@@ -64,6 +64,11 @@ export class StagedJudge {
     return this.#compiler !== null;
   }
 
+  /** A rule that would count knows addresses by one of these names; by any, where none are given. */
+  asksFor(names?: readonly string[]): boolean {
+    return this.#compiler?.asksFor(names) === true;
+  }
+
   /** The store took a revision. */
   changed({ identitiesSet, identitiesRemoved }: Pick<DesiredChange, 'identitiesSet' | 'identitiesRemoved'>): void {
     const policySet = stagedPolicySet(this.#store.policySet);

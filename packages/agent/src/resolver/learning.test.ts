@@ -203,6 +203,20 @@ test('whose own rules ask for no names is not judged by them', async () => {
   assert.equal(await fixture.outcome('b', first, https), 'denied');
 });
 
+test('a policy that is only staged judges by names too, and nothing is admitted by it', async () => {
+  const document = byName('*.example.com');
+  const spec = document['spec'] as object;
+  await using fixture = await started({ ...document, spec: { ...spec, mode: 'staged' } });
+  fixture.learn('a', 'api.example.com', [address(first)]);
+  assert.equal(await fixture.outcome('a', first, https), 'denied');
+  assert.equal(await fixture.outcome('a', second, https), 'denied');
+  await fixture.clock.advance(3_000);
+  await settled();
+  const told = (to: string) => fixture.manager.flows.find(({ destination }) => destination.address === to);
+  assert.equal(told(first)?.staged?.verdict, 'allow');
+  assert.equal(told(second)?.staged, null);
+});
+
 test('a full table in the kernel refuses what does not fit, says so, and denies', async () => {
   await using fixture = await AgentFixture.start({ limits: { learntMax: 1 } });
   fixture.manager.apply(segment('web', { app: 'web' }), byName('*.example.com'));

@@ -5,6 +5,7 @@ import type { Reconciler } from '../apply/reconcile.ts';
 import type { Clock } from '../clock.ts';
 import type { LocalPolicy } from '../desired/policy.ts';
 import type { LocalEndpoint } from '../model.ts';
+import type { StagedJudge } from '../observe/staged-judge.ts';
 import { learntKey } from '../plan/model.ts';
 import { PrefixTable } from '../plan/prefixes.ts';
 import type { Registry } from '../registry/registry.ts';
@@ -18,6 +19,8 @@ export interface LearningOptions {
   readonly policy: LocalPolicy;
   readonly reconciler: Reconciler;
   readonly book: LearntBook;
+  /** Policies that are staged judge by names as well, for what flows tell of them. */
+  readonly staged: Pick<StagedJudge, 'asksFor'>;
 }
 
 export class Learning {
@@ -48,10 +51,10 @@ export class Learning {
    * and addresses of ours teach nothing. Where the kernel cannot take it, the address stays what it was, and the receipt says so.
    */
   learn(workload: string, asked: string, message: Uint8Array): void {
-    const { policy, reconciler, registry, book, clock } = this.#options;
-    if (!policy.usesNames) return;
+    const { policy, reconciler, registry, book, clock, staged } = this.#options;
+    if (!policy.usesNames && !staged.asksFor()) return;
     const isTaught = ({ address, names }: LearntAddress): boolean =>
-      !reconciler.mirror.addresses.has(address) && policy.asksFor(names);
+      !reconciler.mirror.addresses.has(address) && (policy.asksFor(names) || staged.asksFor(names));
     const answer = learntAddresses(asked, message).filter(isTaught);
     if (answer.length === 0) return;
     const { displaced } = book.counts;
