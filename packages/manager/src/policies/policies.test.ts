@@ -34,6 +34,13 @@ function segment(name: string, matchLabels: Record<string, string>) {
   return { apiVersion: 'bulkhead.dev/v1', kind: 'Segment', metadata: { name }, spec: { selector: { matchLabels } } };
 }
 
+const networkPolicy = (ingress: readonly unknown[]) => ({
+  apiVersion: 'networking.k8s.io/v1',
+  kind: 'NetworkPolicy',
+  metadata: { name: 'n', namespace: 'shop' },
+  spec: { podSelector: {}, policyTypes: ['Ingress'], ingress },
+});
+
 function policy(name: string, rule: Record<string, unknown>, tier?: string) {
   const spec = { rules: [{ name: 'r', action: 'allow', ...rule }], ...(tier === undefined ? {} : { tier }) };
   return { apiVersion: 'bulkhead.dev/v1', kind: 'Policy', metadata: { name }, spec };
@@ -176,6 +183,27 @@ test('documents decide which labels make identities, in the same revision', asyn
   });
 });
 
+test('networks of Kubernetes tell workloads apart by their addresses', async () => {
+  await withCore(async (core) => {
+    await enrol(core, 'h1');
+    const at = (name: string, address: string) =>
+      workloadReport(`h1/docker/${name}`, {
+        endpoints: [{ endpoint: name, network: 'n', mac: '02:00:00:00:00:01', addresses: [address] }],
+      });
+    const set = [at('inside', '10.1.0.5'), at('outside', '10.2.0.5')];
+    await core.inventory.report('h1', { full: true, set, removed: [] });
+    const identity = (name: string) => core.inventory.workload(`h1/docker/${name}`)!.identity;
+    assert.equal(identity('inside'), identity('outside'));
+    const applied = await apply(core, [networkPolicy([{ from: [{ ipBlock: { cidr: '10.1.0.0/16' } }] }])]);
+    assert.ok(applied.kind === 'applied', JSON.stringify(applied));
+    assert.notEqual(identity('inside'), identity('outside'));
+    const { labels } = core.inventory.workload('h1/docker/inside')!;
+    assert.equal(labels['bulkhead.dev/in-10.1.0.0_16'], 'true', 'and what is recorded of it says so');
+    await core.inventory.report('h1', { full: false, set: [at('later', '10.1.0.9')], removed: [] });
+    assert.equal(identity('later'), identity('inside'));
+  });
+});
+
 test('identities that nobody has are released after their grace, and not before', async () => {
   await withCore(async (core) => {
     await enrol(core, 'h1');
@@ -213,6 +241,16 @@ test('an author with a scope speaks for the workloads of that scope only', async
     assert.equal(overwrite.kind, 'out-of-scope', 'another’s policy is not taken over by its name');
     const removal = await apply(core, [], { actor: scoped, removed: [{ kind: 'Policy', name: 'theirs' }] });
     assert.equal(removal.kind, 'out-of-scope');
+    const host = { host: true };
+    assert.equal(await attempt(policy('p', { from: web, to: host })), 'out-of-scope', 'hosts may be subjects too');
+    assert.equal(await attempt(policy('p', { from: web, to: host, applies: 'egress' })), 'applied');
+    assert.equal(await attempt(policy('p', { from: web, to: { dns: 'api.example.com' } })), 'applied');
+    for (const value of [
+      { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } },
+      networkPolicy([]),
+      { ...segment('apart', {}), kind: 'Invariant', spec: { never: { from: web, to: web } } },
+    ])
+      assert.equal(await attempt(value), 'out-of-scope', 'these select by more than segments');
   });
 });
 
