@@ -37,6 +37,16 @@ FAST int enforce_from_uplink(struct __sk_buff *skb, struct packet *p, const stru
   return action == may_pass ? enter_host(skb) : action;
 }
 
+/*
+ * Link-local addresses are each link's own: the router out there may well be fe80::1, as the host is to its workloads. What neighbours and
+ * routers say to each other is believed or not by the stack; nothing else is let through from such an address.
+ */
+FAST int is_of_its_link(const struct packet *p, int result)
+{
+  int is_discovery = p->icmp == icmp_neighbour || result == counter_router_solicitation || result == counter_router_advertisement;
+  return is_discovery && p->is_ipv6 && p->source[0] == 0xfe && (p->source[1] & 0xc0) == 0x80;
+}
+
 SEC("tc")
 int from_uplink(struct __sk_buff *skb)
 {
@@ -53,7 +63,7 @@ int from_uplink(struct __sk_buff *skb)
   if (result == parsed_arp || (result != parsed && !p.source[10] && !p.is_ipv6))
     return !host || is_beneath(skb, result) ? enter_host(skb) : TC_ACT_OK;
   struct address_owner *owner = bpf_map_lookup_elem(&addresses, p.source);
-  if (owner) {
+  if (owner && !is_of_its_link(&p, result)) {
     p.slot[1] = owner->slot;
     drop(&p, counter_uplink_spoofed);
     return TC_ACT_SHOT;

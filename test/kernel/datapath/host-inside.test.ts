@@ -4,8 +4,8 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import type { PuntDevice } from '@bulkhead/kernel';
-import { ip, protocols, tcp, tcpFlag, udp } from './frames.ts';
-import { HostSide, listening, only, outOfHost, toHost } from './host-side.ts';
+import { icmp, ip, neighbour, protocols, tcp, tcpFlag, udp } from './frames.ts';
+import { HostSide, hostSix, listening, only, outOfHost, toHost } from './host-side.ts';
 import { hostAddress, stranger } from './lan.ts';
 import { allowAll, always, between, drained, type Machine, received, until, type Workload } from './machine.ts';
 import { type FrameSocket, run } from './sockets.ts';
@@ -87,6 +87,23 @@ describe('with workloads of its own', () => {
     b.link.send(tcp(between(b, hostAddress), port, 8080));
     assert.equal((await received(a.link, (seen) => seen.tcpFlags !== 0)).destinationPort, 80);
   });
+});
+
+test('a router that has the address which the host has towards its workloads is heard, about the link alone', async () => {
+  side.govern({});
+  machine.kernel.maps.setAddress('fe80::1', { kind: 'host' });
+  const ends = {
+    sourceMac: '02:00:00:00:02:02',
+    destinationMac: '33:33:00:00:00:01',
+    source: 'fe80::1',
+    destination: 'ff02::1',
+  };
+  await machine.counts({ uplink_spoofed: 0, denied: 0 }, () => {
+    lan.send(icmp(ends, 134, 0, Buffer.alloc(12), { ttl: 255 }));
+    lan.send(neighbour(ends, 136, 'fe80::1', ends.sourceMac));
+  });
+  await machine.counts({ uplink_spoofed: 1 }, () => lan.send(udp({ ...ends, destination: hostSix }, port, listening)));
+  machine.kernel.maps.removeAddress('fe80::1');
 });
 
 test('multicast and broadcast are judged one by one; what keeps a link going is not', async () => {
