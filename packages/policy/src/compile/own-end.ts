@@ -1,5 +1,5 @@
 import type { Direction } from '../model.ts';
-import { FewSet } from './few-set.ts';
+import { fewMax, FewSet, oneMore } from './few-set.ts';
 import { endsOf, type PeerSet, type RuleEntry } from './peer-set.ts';
 import { RuleList } from './rule-list.ts';
 import type { Side } from './side.ts';
@@ -76,7 +76,7 @@ class FarLists {
   add(list: RuleList): void {
     const lists = this.#lists;
     if (lists instanceof Map) lists.set(list.far, list);
-    else if (lists.length < fewMax) this.#lists = [...lists, list];
+    else if (lists.length < fewMax) this.#lists = oneMore(lists, list);
     else this.#lists = new Map([...lists, list].map((one) => [one.far, one]));
   }
 
@@ -89,5 +89,3 @@ class FarLists {
     return this.#lists.values();
   }
 }
-
-const fewMax = 8;

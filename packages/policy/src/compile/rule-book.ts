@@ -86,7 +86,9 @@ export class RuleBook {
         if (end !== null && !ends.includes(end)) ends.push(end);
       }
     }
-    return ends.length < 2 ? ends : ends.sort((a, b) => a.number - b.number);
+    ends.sort((a, b) => a.number - b.number);
+    // Without the room that pushing made.
+    return ends.slice();
   }
 
   /** From now on the end's rules speak for the side. */

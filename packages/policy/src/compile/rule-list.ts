@@ -1,3 +1,4 @@
+import { fewMax, oneMore } from './few-set.ts';
 import type { PeerSet, RuleEntry } from './peer-set.ts';
 import type { RuleOrder } from './rule-order.ts';
 
@@ -5,7 +6,6 @@ import type { RuleOrder } from './rule-order.ts';
 export class RuleList {
   readonly number: number;
   readonly far: PeerSet;
-  /** A new one after each change of a short one: what grows by pushing has room for 16 more, and most stay at one. */
   #rules: RuleEntry[] = [];
   /** Null since the rules or their order changed. */
   #effective: readonly RuleEntry[] | null = null;
@@ -26,7 +26,7 @@ export class RuleList {
   }
 
   add(entry: RuleEntry): void {
-    if (this.#rules.length < fewMax) this.#rules = [...this.#rules, entry];
+    if (this.#rules.length < fewMax) this.#rules = oneMore(this.#rules, entry);
     else this.#rules.push(entry);
     if (entry.rule.namedPorts.length > 0) this.#withNamedPorts++;
     this.#effective = null;
@@ -55,5 +55,3 @@ export class RuleList {
     return this.#effective;
   }
 }
-
-const fewMax = 8;

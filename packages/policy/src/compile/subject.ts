@@ -1,10 +1,9 @@
 import type { CompiledSubject, Direction, IdentityId } from '../model.ts';
 import type { HostEntry, IdentityEntry } from './peer.ts';
+import { fewMax, oneMore } from './few-set.ts';
 import type { Side } from './side.ts';
 
 export const directions: readonly Direction[] = ['egress', 'ingress'];
-
-const fewMax = 8;
 
 /** An identity with tables. */
 export class Subject implements CompiledSubject {
@@ -48,8 +47,7 @@ export class Subject implements CompiledSubject {
   enter(side: Side): void {
     this.sides[side.direction] = side;
     this.places[side.direction] = side.subjects.length;
-    // What grows by pushing has room for 16 more, and most sides have few subjects.
-    if (side.subjects.length < fewMax) side.subjects = [...side.subjects, this];
+    if (side.subjects.length < fewMax) side.subjects = oneMore<Subject>(side.subjects, this);
     else side.subjects.push(this);
   }
 
