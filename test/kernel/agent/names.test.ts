@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -129,7 +129,10 @@ before(async () => {
     },
   );
 });
-after(() => host[Symbol.asyncDispose]());
+after(async () => {
+  rmSync(resolvConf, { force: true });
+  await host[Symbol.asyncDispose]();
+});
 
 async function ends(
   workload: string,
