@@ -10,6 +10,7 @@ import {
   createPolicySet,
   decide,
   type Party,
+  type SimulationResult,
   parseDocument,
   reasonText,
   rulesInOrder,
@@ -176,6 +177,12 @@ function reasonIn(set: PolicySet, reason: string): boolean {
   return rules.some(({ tier, policy, name }) => reasonText({ kind: 'rule', tier, policy, rule: name }) === reason);
 }
 
+function partyOf(end: StoredFlow['source']): Party {
+  if (end.workload === 'host') return { kind: 'host', labels: end.labels };
+  if (end.workload === null) return { kind: 'address', address: end.address };
+  return { kind: 'workload', labels: end.labels };
+}
+
 async function assertSide(flow: StoredFlow, direction: 'egress' | 'ingress', side: FlowSideExplanation): Promise<void> {
   const what = `${direction} of ${JSON.stringify(flow)}: ${JSON.stringify(side)}`;
   assert.equal(side.reason, direction === 'egress' ? flow.egressReason : flow.ingressReason, what);
@@ -184,11 +191,9 @@ async function assertSide(flow: StoredFlow, direction: 'egress' | 'ingress', sid
   assert.equal(side.unjudged, flow.dropReason !== null, what);
   // What policy was never asked about has the counter that stopped it for a reason.
   if (side.unjudged) return;
-  const party = (end: StoredFlow['source']): Party =>
-    end.workload === null ? { kind: 'address', address: end.address } : { kind: 'workload', labels: end.labels };
   const decided = decide(await setOf(side.revision), {
-    source: party(flow.source),
-    destination: party(flow.destination),
+    source: partyOf(flow.source),
+    destination: partyOf(flow.destination),
     protocol: flow.protocol,
     port: flow.destination.port,
   });
@@ -240,3 +245,34 @@ test(
     assert.ok(byRevision.size >= 20, `${byRevision.size} revisions`);
   },
 );
+
+test('a simulation over the recording says what decide() says of every flow in it', async (context) => {
+  const documents = documentsOf(7).map((value) => ({ value }));
+  const result = (await host.api('POST', '/v1/simulate', { documents, sinceMs: 0 })) as SimulationResult;
+  const parsed = documentsOf(7).map((value) => parseDocument(value, {}));
+  const made = createPolicySet(
+    parsed.flatMap((each) => (each.kind === 'ok' ? [each.document] : [])),
+    { checkCondition: () => null },
+  );
+  assert.ok(made.kind === 'ok');
+  const judged = (await recorded()).filter(({ dropReason }) => dropReason === null);
+  const changed = judged.filter((flow) => {
+    const { action } = decide(made.policySet, {
+      source: partyOf(flow.source),
+      destination: partyOf(flow.destination),
+      ...{ protocol: flow.protocol, port: flow.destination.port },
+    });
+    return action !== flow.verdict;
+  });
+  assert.deepEqual([result.flows, result.changed, result.undecided], [judged.length, changed.length, 0]);
+  assert.ok(changed.length > 0);
+  const recommended = (await host.api('POST', '/v1/recommend', { sinceMs: 0, segment: 'database' })) as {
+    readonly documents: readonly unknown[];
+    readonly flowsCovered: number;
+  };
+  assert.ok(recommended.flowsCovered > 0);
+  for (const document of recommended.documents) assert.equal(parseDocument(document, {}).kind, 'ok');
+  context.diagnostic(
+    `${changed.length} of ${judged.length} flows would change; ${recommended.flowsCovered} are covered by what is recommended`,
+  );
+});
