@@ -3,12 +3,13 @@ import { execFile } from 'node:child_process';
 import path from 'node:path';
 import process from 'node:process';
 import { promisify } from 'node:util';
-import { type Figure, measured, median, notMeasured, parseBenchOptions, report } from '../contract.ts';
+import { type Figure, measured, median, parseBenchOptions, report } from '../contract.ts';
 import type { CompileCosts } from './compile.ts';
 import { FlowWorld, flowsAbout, simulatedAbout } from './flows.ts';
+import { measureManagerMemory } from './manager-memory.ts';
 import type { ShapeName } from './shapes.ts';
 
-const parts = ['wide', 'dense', 'flows'] as const;
+const parts = ['wide', 'dense', 'flows', 'manager'] as const;
 const outputMax = 2 ** 20;
 
 const options = parseBenchOptions(
@@ -127,5 +128,8 @@ for (const shape of ['wide', 'dense'] as const) {
 }
 figures.push(...updateFigures(costs));
 if (runs('flows')) figures.push(...flowFigures());
-figures.push(notMeasured('manager.memory', 'MB', 'the manager is measured with its own processes, not here yet'));
+if (runs('manager')) {
+  const { megabytes, about } = await measureManagerMemory();
+  figures.push(measured('manager.memory', 'MB', [megabytes], undefined, `resident, no flows: ${about}`));
+}
 report('Policy at the size of a large cluster', figures, options);

@@ -3,6 +3,7 @@ export * from './state.ts';
 export { startAgent } from './agent.ts';
 export type { Agent, AgentOptions } from './agent-options.ts';
 export { systemClock, type Clock } from './clock.ts';
+export { Journal } from './journal/journal.ts';
 export { enrollingLink, type EnrollingOptions } from './link/enrolling-link.ts';
 export type { LinkContext, LinkHandlers, ManagerLink, ManagerLinkFactory } from './link/manager-link.ts';
 export type { AgentStatus } from './control/status.ts';
