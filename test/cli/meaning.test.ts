@@ -124,6 +124,7 @@ describe('the command line about meaning', { timeout: 300_000 }, () => {
   });
 
   test('explain takes hosts, names and named ports', async () => {
+    await apply('numbered.yaml', policy('p', 5433));
     const outside = named('Policy', 'names', {
       rules: [
         { name: 'api', action: 'allow', applies: 'egress', from: { segment: 'web' }, to: { dns: '*.example.com' } },
@@ -149,6 +150,7 @@ describe('the command line about meaning', { timeout: 300_000 }, () => {
   });
 
   test('diff in meaning: 0 when nothing changes, 1 with the connections when something does', async () => {
+    await apply('start.yaml', policy('p', 5433));
     const file = await write('meaning.yaml', policy('p', 5434));
     const ended = await line.run('diff', '--semantic', '-f', file);
     assert.equal(ended.code, 1);
@@ -172,6 +174,12 @@ describe('the command line about meaning', { timeout: 300_000 }, () => {
     assert.equal((await line.run('diff', '--semantic', '--from', String(before))).code, 1);
     assert.equal((await line.run('diff', '--semantic', '--from', String(before), '--to', String(before))).code, 0);
     assert.equal((await line.run('diff', '--from', '1')).code, 2);
+    const byName = named('Policy', 'by-name', {
+      rules: [{ name: 'r', action: 'allow', applies: 'egress', from: { segment: 'db' }, to: { dns: '*.backup.test' } }],
+    });
+    const difference = await line.run('diff', '--semantic', '-f', await write('by-name.yaml', byName));
+    assert.equal(difference.code, 1, difference.err);
+    assert.match(difference.out, /backup\.test/);
   });
 
   test('invariants: refused with a witness, proven line by line', async () => {

@@ -10,8 +10,9 @@ import {
   recommend,
 } from '@bulkhead/policy';
 import { explainFlow } from './explain-flow.ts';
+import { withNamedAddresses } from './named-addresses.ts';
 import { PolicySets } from './policy-sets.ts';
-import type { PolicySet } from '@bulkhead/policy';
+import type { InvariantReport, PolicyDifference, PolicySet, Universe } from '@bulkhead/policy';
 import type { AnalysisAnswers, AnalysisRequest, Basis, WorkerAnswer, WorkerOptions } from './messages.ts';
 
 const port = parentPort;
@@ -27,6 +28,14 @@ function setOf({ revision, set, removed }: Basis): PolicySet {
   throw new Error(result.problems.map(({ document, path, reason }) => `${document} ${path}: ${reason}`).join('; '));
 }
 
+function compare(before: PolicySet, after: PolicySet, universe: Universe): PolicyDifference {
+  return diffPolicies(before, after, withNamedAddresses(universe, [before, after]));
+}
+
+function prove(set: PolicySet, universe: Universe): InvariantReport {
+  return checkInvariants(set, withNamedAddresses(universe, [set]));
+}
+
 function answer(request: AnalysisRequest): AnalysisAnswers[keyof AnalysisAnswers] {
   switch (request.kind) {
     case 'explain': {
@@ -38,14 +47,14 @@ function answer(request: AnalysisRequest): AnalysisAnswers[keyof AnalysisAnswers
       return explainFlow(request.flow, candidates);
     }
     case 'diff':
-      return diffPolicies(setOf(request.before), setOf(request.after), request.universe);
+      return compare(setOf(request.before), setOf(request.after), request.universe);
     case 'simulate': {
       const simulation = createSimulation(setOf(request.proposed));
       simulation.add(request.flows);
       return simulation.result();
     }
     case 'prove':
-      return checkInvariants(setOf(request.basis), request.universe);
+      return prove(setOf(request.basis), request.universe);
     case 'recommend':
       return recommend(setOf(request.basis), request.flows, request.universe, request.options);
   }

@@ -1,6 +1,7 @@
 /** Why: what policy says about a connection, and about one that was recorded. */
 import { namedPortPrefix, portListSpans, reasonText } from '@bulkhead/policy';
 import { laterRevisionsMax } from '../analysis/limits.ts';
+import { namedAddress } from '../analysis/named-addresses.ts';
 import { failure, inScope, notFound, ok } from './handler.ts';
 import { findWorkload } from './policy-handlers.ts';
 import { historyFailure } from './revision-failure.ts';
@@ -81,9 +82,6 @@ interface ExplainedParty {
   readonly labels: Labels;
   readonly segments: readonly string[];
 }
-
-/** Stands for an outside address of which only the name is known: IANA's dummy address, which nothing has. */
-const namedAddress = '192.0.0.8';
 
 function partyOf(
   services: ApiServices,
