@@ -225,6 +225,10 @@ test(
 
     const flows = (await recorded()).filter(({ source }) => source.workload !== 'host');
     const byRevision = new Map<number, number>();
+    // A staged policy would have denied all of it, and says so on what was allowed.
+    const allowed = flows.filter(({ verdict }) => verdict === 'allow');
+    assert.ok(allowed.every(({ staged }) => staged === null || staged.verdict === 'deny'));
+    assert.ok(allowed.some(({ staged }) => staged?.ingressReason === 'application/staged/all'));
     let moved = 0;
     let mixed = 0;
     for (const flow of flows) {
