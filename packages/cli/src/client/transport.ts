@@ -112,6 +112,8 @@ const remedies: Readonly<Record<string, string>> = {
   EACCES: "The manager's socket is for root: use sudo, or a token and https:// address of your own.",
   ENOTFOUND: 'The name of the manager is not known here: check the address.',
   ETIMEDOUT: 'It took too long: check address and firewall.',
+  EPIPE:
+    'It closed the connection before all was sent: it was stopped, or this is more than it takes at once. Send less.',
 };
 
 function unreachable(options: TransportOptions, error: unknown): Error {

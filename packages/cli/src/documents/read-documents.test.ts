@@ -60,6 +60,18 @@ describe('documents', () => {
     );
   });
 
+  test('may say a thing once: anchors, and maps that are merged', () => {
+    const source = 'a: &web {app: web}\nb: *web\nc: {<<: *web, tier: front}\n';
+    const [found] = parseDocuments(source, 'f.yaml').documents;
+    assert.deepEqual(found?.value, { a: { app: 'web' }, b: { app: 'web' }, c: { app: 'web', tier: 'front' } });
+  });
+
+  test('that name a field __proto__ are told with line and column', () => {
+    const { documents, faults } = parseDocuments('a: 1\n---\nlabels:\n  __proto__: x\n', 'f.yaml');
+    assert.equal(documents.length, 1);
+    assert.deepEqual(faults, [{ where: 'f.yaml:4:3', what: 'no field and no label has the name __proto__' }]);
+  });
+
   test('a path that is not there, and a folder with nothing in it, are told apart', async () => {
     const exit = (name: string) => (error: unknown) => error instanceof CommandFailure && error.exit === name;
     await assert.rejects(readDocuments([join(directory, 'nothing')]), exit('usage'));

@@ -2,7 +2,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { LineCounter, parseAllDocuments } from 'yaml';
+import { isScalar, LineCounter, parseAllDocuments, visit } from 'yaml';
 import { CommandFailure, type Fault } from '../exit.ts';
 
 export interface SourceDocument {
@@ -14,6 +14,8 @@ export interface SourceDocument {
 
 /** Largest file that is read, bytes: far above any real one, far below what would hurt. */
 const fileBytesMax = 64 * 1024 * 1024;
+/** How much larger than its text a document may become through anchors; see `maxAliasCount`. */
+const aliasesMax = 100;
 const documentFile = /\.(ya?ml|json)$/;
 
 /** `-` is standard input; a folder is read with what is below it, in the order of the names. */
@@ -66,23 +68,36 @@ export function parseDocuments(
   const lineCounter = new LineCounter();
   const documents: SourceDocument[] = [];
   const faults: Fault[] = [];
-  for (const each of parseAllDocuments(source, { lineCounter, uniqueKeys: true, maxAliasCount: 100 } as object)) {
-    for (const error of each.errors) {
-      const { line, col } = lineCounter.linePos(error.pos[0]);
-      faults.push({
-        where: `${file}:${line}:${col}`,
-        what: error.message.split('\n')[0]!.replace(/ at line \d+.*$/, ''),
-      });
-    }
-    if (each.errors.length > 0) continue;
+  for (const each of parseAllDocuments(source, { lineCounter, uniqueKeys: true, merge: true })) {
+    const fault = (offset: number, what: string): void => {
+      const { line, col } = lineCounter.linePos(offset);
+      faults.push({ where: `${file}:${line}:${col}`, what });
+    };
+    for (const error of each.errors) fault(error.pos[0], error.message.split('\n')[0]!.replace(/ at line \d+.*$/, ''));
+    const forbidden = source.includes(forbiddenKey) ? forbiddenOffsets(each) : [];
+    for (const offset of forbidden) fault(offset, `no field and no label has the name ${forbiddenKey}`);
+    if (each.errors.length > 0 || forbidden.length > 0) continue;
     try {
-      const value: unknown = each.toJS({ maxAliasCount: 100 });
+      const value: unknown = each.toJS({ maxAliasCount: aliasesMax });
       for (const item of itemsOf(value)) documents.push({ value: item, file, index: documents.length });
     } catch (error) {
       faults.push({ where: file, what: error instanceof Error ? error.message : String(error) });
     }
   }
   return { documents, faults };
+}
+
+/** The manager's reader of JSON refuses a whole request in which it is a key, and cannot say where. */
+const forbiddenKey = '__proto__';
+
+function forbiddenOffsets(document: ReturnType<typeof parseAllDocuments>[number]): readonly number[] {
+  const offsets: number[] = [];
+  visit(document, {
+    Pair: (_, { key }) => {
+      if (isScalar(key) && key.value === forbiddenKey) offsets.push(key.range?.[0] ?? 0);
+    },
+  });
+  return offsets;
 }
 
 /** What stands between two `---`: a document, nothing, or the several that `kubectl get -o yaml` gives as a list. */

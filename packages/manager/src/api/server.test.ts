@@ -377,3 +377,26 @@ test('divergences of a workload are found by its id and by its name', async () =
     assert.deepEqual(listed.kind === 'ok' && listed.value.items.map(({ id }) => id), ['one'], workload);
   }
 });
+
+test('what may be applied may be compared, replayed and proved', async () => {
+  await using fixture = await managerFixture();
+  const documents = Array.from({ length: 1_000 }, (_, number) => ({
+    value: { ...segment(`s${number}`), metadata: { name: `s${number}`, labels: { team: 'x'.repeat(63) } } },
+    file: `${'folder/'.repeat(40)}${number}.yaml`,
+  }));
+  const body = { documents, removed: [] };
+  assert.ok(JSON.stringify(body).length > 256 * 1024);
+  const compared = await fixture.admin.diffDocuments({ body });
+  const answers = [
+    compared,
+    await fixture.admin.diffMeaning({ body }),
+    await fixture.admin.simulate({ body: { ...body, sinceMs: 0 } }),
+    await fixture.admin.prove({ body }),
+    await fixture.admin.applyDocuments({ body }),
+  ];
+  assert.deepEqual(
+    answers.map(({ kind }) => kind),
+    answers.map(() => 'ok'),
+    JSON.stringify(answers).slice(0, 1_000),
+  );
+});

@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { fastify } from 'fastify';
+import { z } from 'zod';
 import { apiRoutes, openApiDocument, pathText, statusOfCode } from '@bulkhead/protocol';
 import { AnalysisError } from '../analysis/analysis.ts';
 import { FlowStoreError } from '../flows/flow-store.ts';
@@ -18,13 +19,12 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import type { z } from 'zod';
 import type { Route, RouteName } from '@bulkhead/protocol';
 import type { TlsMaterial } from '../link/server.ts';
 import type { Failure, HandlerRequest, LineSource, LineStream } from './handler.ts';
 import type { ApiServices } from './services.ts';
 
-/** Largest body, bytes: of an apply, and of everything else. */
+/** Largest body, bytes: of what takes documents, and of everything else. */
 const documentsBodyMax = 24 * 1024 * 1024;
 const bodyMax = 256 * 1024;
 const connectionsMax = 2000;
@@ -115,7 +115,7 @@ function buildApp(
     app.route({
       method: route.method,
       url: route.path,
-      bodyLimit: route.path === '/v1/documents' || route.path === '/v1/diff' ? documentsBodyMax : bodyMax,
+      bodyLimit: takesDocuments(route) ? documentsBodyMax : bodyMax,
       // Before the body is read: nobody without a token makes the manager read one.
       onRequest: async (request, reply) => {
         const granted = await access.check(route, request.headers.authorization, remoteAddress(request));
@@ -136,6 +136,10 @@ function buildApp(
     return reply.type(contentType).send(text);
   });
   return app;
+}
+
+function takesDocuments({ body }: Route): boolean {
+  return body instanceof z.ZodObject && 'documents' in body.shape;
 }
 
 type AnyHandler = (

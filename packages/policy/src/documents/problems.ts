@@ -83,7 +83,7 @@ function valueFault(path: readonly PropertyKey[], values: readonly unknown[], fo
 }
 
 function sizeReason(origin: string, few: string, small: string): string {
-  if (origin === 'array') return few === 'few' ? 'an empty list matches nothing; leave it out' : 'has too many items';
+  if (origin === 'array') return few === 'few' ? 'an empty list matches nothing' : 'has too many items';
   if (origin === 'string') return few === 'few' ? 'is too short' : 'is too long';
   return `is too ${small}`;
 }
