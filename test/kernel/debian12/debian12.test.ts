@@ -7,7 +7,9 @@ import { runUnderDebian12 } from './machine.ts';
 const checkout = path.resolve(import.meta.dirname, '../../..');
 /** Those whose figures do not depend on how fast the machine is: emulation is 20 times slower. */
 const files = [
-  ...['connections', 'identity', 'fragments', 'sctp', 'live', 'host-end', 'host-nat'].map((name) => `test/kernel/datapath/${name}.test.ts`),
+  ...['connections', 'identity', 'fragments', 'sctp', 'live', 'host-end', 'host-nat'].map(
+    (name) => `test/kernel/datapath/${name}.test.ts`,
+  ),
   'test/kernel/oracle/oracle.test.ts',
 ];
 

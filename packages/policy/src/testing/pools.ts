@@ -12,15 +12,7 @@ export const hostNames = ['h1', 'h2'] as const;
 /** The last has never a document. */
 export const namespaceNames = ['na', 'nb', 'nc', 'nd'] as const;
 export const portNames = ['http', 'dns'] as const;
-const portListPool = [
-  'tcp-80',
-  'tcp-443',
-  'udp-53',
-  'tcp-80_udp-80',
-  'sctp-80',
-  'tcp-8080_sctp-1',
-  'nothing',
-] as const;
+const portListPool = ['tcp-80', 'tcp-443', 'udp-53', 'tcp-80_udp-80', 'sctp-80', 'tcp-8080_sctp-1', 'nothing'] as const;
 export const portPool = [1, 22, 53, 80, 443, 8080, 65_534, 65_535] as const;
 
 export const addressPool = [
