@@ -112,7 +112,7 @@ export { type DifferenceGroup, type DifferenceKind, type PolicyDifference } from
 export { diffPolicies } from './analyse/diff.ts';
 export { differenceText, universeText } from './analyse/difference-text.ts';
 export { checkInvariants } from './analyse/invariant-check.ts';
-export { argumentText, invariantText } from './analyse/invariant-text.ts';
+export { argumentText, invariantText, witnessHopText } from './analyse/invariant-text.ts';
 export { recommend } from './analyse/recommend.ts';
 export { recommendationText } from './analyse/recommendation-text.ts';
 export { createFlowTable } from './analyse/flow-table.ts';

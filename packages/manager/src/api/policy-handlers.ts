@@ -149,10 +149,7 @@ export function refusal(result: Exclude<ApplyResult, { kind: 'applied' }>): Fail
     {
       where: first === undefined ? '' : [first.file, first.document, first.path].filter(Boolean).join(' '),
       why: first === undefined ? '' : count > 1 ? `${first.reason} (and ${count - 1} more)` : first.reason,
-      do:
-        first?.allowed === undefined
-          ? 'Nothing was taken. Mend it and apply again.'
-          : `Nothing was taken. Allowed: ${first.allowed}`,
+      do: 'Nothing was taken. Mend it and apply again.',
       problems: result.problems.map(problemRecord),
     },
   );

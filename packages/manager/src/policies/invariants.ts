@@ -2,7 +2,7 @@
  * Invariants at an apply: checked on a thread of their own against the documents that the apply would make, with whoever there is now.
  * The apply is then taken only if no document changed meanwhile, so that two of them cannot break together what neither breaks alone.
  */
-import { invariantText } from '@bulkhead/policy';
+import { witnessHopText } from '@bulkhead/policy';
 import { AnalysisError } from '../analysis/analysis.ts';
 import type { InvariantResult, Problem, Universe } from '@bulkhead/policy';
 import type { Universes } from '../analysis/universe.ts';
@@ -51,7 +51,18 @@ function problemOf(result: InvariantResult): Problem {
   return {
     document: `Invariant/${result.name}`,
     path: `spec.${result.invariant}`,
-    reason: `the change would break it. ${invariantText(result)}`,
+    reason: brokenBecause(result),
     allowed: 'documents under which it holds; bulkhead prove -f shows the way round it',
   };
+}
+
+function brokenBecause({ outcome }: InvariantResult): string {
+  switch (outcome.kind) {
+    case 'broken':
+      return `the change would break it: ${outcome.witness.map(witnessHopText).join('; ')}`;
+    case 'not-checked':
+      return `whether the change would break it cannot be checked: ${outcome.why}`;
+    case 'holds':
+      throw new Error('an invariant that holds is no problem');
+  }
 }

@@ -9,7 +9,7 @@ export function invariantText({ name, invariant, outcome, checked }: InvariantRe
     case 'holds':
       return `${head}: holds\n  ${checked}`;
     case 'broken':
-      return [`${head}: broken`, ...outcome.witness.map((hop) => `  ${hopText(hop)}`)].join('\n');
+      return [`${head}: broken`, ...outcome.witness.map((hop) => `  ${witnessHopText(hop)}`)].join('\n');
     case 'not-checked':
       return `${head}: not checked, ${outcome.why}`;
   }
@@ -24,7 +24,8 @@ export function argumentText(result: InvariantResult): string {
   return [invariantText(result), ...lines, ...more].join('\n');
 }
 
-function hopText({ from, to, protocol, port, verdict, egressReason, ingressReason }: WitnessHop): string {
+/** One permitted connection of a witness, or the one that is not permitted, in one line. */
+export function witnessHopText({ from, to, protocol, port, verdict, egressReason, ingressReason }: WitnessHop): string {
   const what = `${from.name} -> ${to.name}, ${serviceText(protocol, port)}: ${verdict}`;
   return `${what} (egress: ${egressReason}, ingress: ${ingressReason})`;
 }
