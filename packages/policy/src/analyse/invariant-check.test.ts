@@ -15,7 +15,7 @@ import { argumentText } from './invariant-text.ts';
 import { PartySetReader } from './party-set-reader.ts';
 import { portSetHas } from './port-set.ts';
 import { generateUniverse } from './testing/generate-universe.ts';
-import type { Universe } from './universe.ts';
+import { classesMax, type Universe } from './universe.ts';
 
 const apiVersion = 'bulkhead.dev/v1';
 
@@ -252,5 +252,33 @@ test('a path is found where there is one, as short as can be', () => {
       return assert.deepEqual([outcome.witness.length, questions], expected);
     }),
     { numRuns: 200 },
+  );
+});
+
+test('how many parties policies speak of does not matter where nobody of them is at an end', () => {
+  const selectors = Array.from({ length: classesMax + 10 }, (_, number) => ({
+    selector: { matchLabels: { app: `a${number}` } },
+  }));
+  const policy = {
+    metadata: { name: 'p' },
+    spec: { rules: [{ name: 'r', action: 'allow', from: selectors, to: { any: true } }] },
+  };
+  const never = (name: string, from: object) => ({
+    ...{ apiVersion, kind: 'Invariant', metadata: { name } },
+    spec: { never: { from, to: { selector: { matchLabels: { env: 'db' } } } } },
+  });
+  const set = policySetOf([
+    { apiVersion, kind: 'Policy', ...policy },
+    never('broken', { selector: { matchLabels: { app: 'a7' } } }),
+    never('holds', { selector: { matchLabels: { app: 'other' } } }),
+  ]);
+  const report = checkInvariants(set, universeOf([{ app: 'a1' }]));
+  assert.ok(report.universe.classes > classesMax);
+  assert.deepEqual(
+    report.results.map(({ name, outcome }) => [name, outcome.kind]),
+    [
+      ['broken', 'broken'],
+      ['holds', 'holds'],
+    ],
   );
 });

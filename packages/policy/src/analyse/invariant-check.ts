@@ -54,7 +54,7 @@ export function culprits(
   const { invariants, relations } = relationsOf(set, universe);
   const found: Culprit[] = [];
   for (const invariant of invariants) {
-    if (invariant.claim === 'always' || relations.classes.length > classesMax) continue;
+    if (invariant.claim === 'always' || relations.tooManyClasses !== null) continue;
     const check = new InvariantCheck(relations, invariant);
     for (;;) {
       const weighed = check.reasonsOfWitness().flatMap((reason) => {
@@ -76,7 +76,8 @@ function relationsOf(
 ): { readonly invariants: readonly Invariant[]; readonly relations: PartyRelations } {
   const invariants = [...set.invariants.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   const ends = invariants.flatMap(({ from, to }) => [from, to]);
-  return { invariants, relations: new PartyRelations(set, universe, ends) };
+  const paths = invariants.some(({ claim }) => claim === 'neverReaches');
+  return { invariants, relations: new PartyRelations(set, universe, ends, { paths }) };
 }
 
 class InvariantCheck {
@@ -107,11 +108,11 @@ class InvariantCheck {
   }
 
   #outcome(): InvariantOutcome {
-    const { length } = this.#relations.classes;
-    if (length > classesMax) {
+    const classes = this.#relations.tooManyClasses;
+    if (classes !== null) {
       return {
         kind: 'not-checked',
-        why: `the parties are of ${length} classes, and at most ${classesMax} are taken on`,
+        why: `the parties are of ${classes} classes, and at most ${classesMax} are taken on`,
       };
     }
     switch (this.#invariant.claim) {

@@ -48,7 +48,7 @@ export type Statement =
 
 /**
  * `broken`: the witness is one connection, or the hops of a shortest path, of several with as few questions as can be. `not-checked`:
- * the universe is larger than `classesMax`; whoever applies documents must take that for broken.
+ * parties of more than `classesMax` classes are at the ends, or may be on a path between them; whoever applies documents must take that for broken.
  */
 export type InvariantOutcome =
   | {

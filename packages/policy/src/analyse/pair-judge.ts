@@ -17,6 +17,7 @@ import type { PolicySet } from '../resolve/policy-set.ts';
 import { rulesInOrder } from '../resolve/rules-in-order.ts';
 import { namedPortSpans, type PortSpan, type RulePorts } from '../resolve/ports.ts';
 import { addressBits, parsePrefix } from '../select/prefix.ts';
+import type { ClassSet } from './class-set.ts';
 import type { PartyClass } from './classifier.ts';
 import { piecesOf } from './port-set.ts';
 
@@ -48,10 +49,10 @@ export class PairJudge {
     return this.#set;
   }
 
-  /** Makes the tables of all classes that there are now. */
-  prepare(): void {
+  /** Makes the tables of the classes that came since the last time; of these alone that are `asked` about, where that is said. */
+  prepare(asked: ClassSet | null = null): void {
     if (this.#known === this.#classes.length) return;
-    const added = this.#classes.slice(this.#known);
+    const added = this.#classes.slice(this.#known).filter(({ index }) => asked?.has(index) ?? true);
     this.#known = this.#classes.length;
     const identities = added.flatMap(({ index, party }) =>
       party.kind === 'workload' ? [[identityOf(index), party.labels] as const] : [],

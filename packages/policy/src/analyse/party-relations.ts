@@ -30,25 +30,36 @@ export class PartyRelations {
   readonly summary: UniverseClasses['summary'];
   readonly describer: Describer;
   readonly #verdicts: PairVerdicts;
+  readonly #asked: ClassSet;
   readonly #excluded = new Set<string>();
   readonly #facts: (PairFacts | undefined)[] = [];
   /** By class: numbers of pairs, one more than they are; 0 is not known yet. */
   readonly #rows: (Int32Array | undefined)[] = [];
   readonly #pairs: PairTables[] = [];
 
-  /** `also`: ends that are asked about beside those of the rules. Addresses outside count where they are at one of them. */
-  constructor(set: PolicySet, universe: Universe, also: readonly Peers[]) {
-    const { classes, summary, omitted } = universeClasses([set], universe, also, (party) =>
-      also.some((end) => peersMatch(set, end, party)),
+  /**
+   * `ends`: what pairs are asked about. Addresses outside count where they are at one of them. With `paths`, pairs of everybody known
+   * are asked about too.
+   */
+  constructor(set: PolicySet, universe: Universe, ends: readonly Peers[], { paths }: { readonly paths: boolean }) {
+    const { classes, summary, omitted } = universeClasses([set], universe, ends, (party) =>
+      ends.some((end) => peersMatch(set, end, party)),
     );
     this.set = set;
     this.classes = classes;
     this.summary = summary;
     this.describer = new Describer([set], classes, omitted);
+    const asked = this.classSet(classes.filter(({ hypothetical }) => paths && !hypothetical));
+    this.#asked = ends.reduce((all, end) => all.joined(this.end(end)), asked);
     const judge = new PairJudge(set, classes);
     // Of more classes nothing is asked, and making their tables would take as long as asking.
-    if (classes.length <= classesMax) judge.prepare();
+    if (this.tooManyClasses === null) judge.prepare(this.#asked);
     this.#verdicts = new PairVerdicts(judge);
+  }
+
+  /** How many classes pairs would be asked about, where these are more than are taken on. */
+  get tooManyClasses(): number | null {
+    return this.#asked.size > classesMax ? this.#asked.size : null;
   }
 
   /** Looked up by place, since searches ask for the same pairs again and again. */

@@ -46,7 +46,7 @@ export function searchPath(
     list: segments.map((segment) => ({ kind: 'segment', segment }) as const),
   });
   const [from, to, sanitizers, kept] = [...question.ends, question.sanitizers, question.kept].map(segmentPeers);
-  const relations = new PartyRelations(set, universe, [from!, to!, sanitizers!, kept!]);
+  const relations = new PartyRelations(set, universe, [from!, to!, sanitizers!, kept!], { paths: true });
   const nodes = relations.classes.filter(({ party, hypothetical }) => {
     if (hypothetical) return false;
     return peersMatch(set, kept!, party) || (party.kind !== 'host' && !peersMatch(set, sanitizers!, party));
