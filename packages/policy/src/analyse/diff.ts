@@ -2,6 +2,7 @@ import type { Action, PortTable, SideVerdict } from '../model.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
 import { reasonText } from '../resolve/reason.ts';
 import { type ChangedPairs, changedPairs } from './changed-pairs.ts';
+import { ClassSet } from './class-set.ts';
 import type { PartyClass } from './classifier.ts';
 import { Describer } from './describe.ts';
 import {
@@ -26,8 +27,8 @@ export function diffPolicies(before: PolicySet, after: PolicySet, universe: Univ
   const changed = changedPairs(before, after, classes);
   const pairs = changed === null ? classes.length ** 2 : pairsIn(changed);
   if (pairs > classesMax ** 2) return { kind: 'too-large', classes: classes.length, classesMax, pairs };
-  const comparison = new Comparison(before, after, classes);
-  const found = comparison.compare(changed);
+  const comparison = new Comparison(before, after, classes, changed);
+  const found = comparison.compare();
   const describer = new Describer([before, after], classes);
   const areas = found.parts.flatMap((part) => part.relation.rectangles().map((rectangle) => ({ part, rectangle })));
   areas.sort((a, b) => weightOf(a.part, a.rectangle) - weightOf(b.part, b.rectangle));
@@ -50,6 +51,12 @@ function pairsIn(changed: ChangedPairs): number {
   return changed.values().reduce((sum, to) => sum + to.size, 0);
 }
 
+/** Everybody at an end of one of the pairs. */
+function classesIn(changed: ChangedPairs, classes: number): ClassSet {
+  const sources = ClassSet.of(classes, changed.keys());
+  return [...new Set(changed.values())].reduce((all, destinations) => all.joined(destinations), sources);
+}
+
 /** Ports on which the verdict goes from one action to another, and the pairs for which it does. */
 interface Part {
   readonly before: Action;
@@ -63,6 +70,7 @@ type PairFunctions = readonly [PortTable, PortTable, PortTable, PortTable];
 
 class Comparison {
   readonly #size: number;
+  readonly #changed: ChangedPairs | null;
   readonly #before: PairJudge;
   readonly #after: PairJudge;
   readonly #shapes = new TableShapes();
@@ -70,20 +78,22 @@ class Comparison {
   readonly #changes = new Map<string, readonly Part[]>();
   readonly #parts = new Map<string, Part>();
 
-  constructor(before: PolicySet, after: PolicySet, classes: readonly PartyClass[]) {
+  /** Looks at these pairs, or at all. */
+  constructor(before: PolicySet, after: PolicySet, classes: readonly PartyClass[], changed: ChangedPairs | null) {
     this.#size = classes.length;
+    this.#changed = changed;
     this.#before = new PairJudge(before, classes);
     this.#after = new PairJudge(after, classes);
-    this.#before.prepare();
-    this.#after.prepare();
+    const asked = changed === null ? null : classesIn(changed, classes.length);
+    this.#before.prepare(asked);
+    this.#after.prepare(asked);
   }
 
-  /** Looks at these pairs, or at all. */
-  compare(changed: ChangedPairs | null): { parts: readonly Part[]; pairsChanged: number; pairsReasonOnly: number } {
+  compare(): { parts: readonly Part[]; pairsChanged: number; pairsReasonOnly: number } {
     const everybody = Array.from({ length: this.#size }, (_, index) => index);
     let [pairsChanged, pairsReasonOnly] = [0, 0];
     for (let from = 0; from < this.#size; from++) {
-      for (const to of changed === null ? everybody : (changed.get(from) ?? [])) {
+      for (const to of this.#changed === null ? everybody : (this.#changed.get(from) ?? [])) {
         const functions = this.#functions(from, to);
         const shapes = functions.map((table) => this.#shapes.shape(table)) as [
           TableShape,
