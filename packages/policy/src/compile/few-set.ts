@@ -1,36 +1,55 @@
 /**
- * A set that costs little while it has few members, as most here do: a list up to `fewMax`, then a set. Whoever goes through a list sees
- * it as it was when he began.
+ * A set that costs little while it has few members, as most here do: the one member itself, then a list up to `fewMax`, then a set.
+ * Whoever goes through one member or a list sees it as it was when he began.
  */
-export class FewSet<Item> {
-  #items: readonly Item[] | Set<Item> = none;
+export class FewSet<Item extends object> {
+  /** The one member, while `#items` is null. */
+  #only: Item | null = null;
+  #items: readonly Item[] | Set<Item> | null = null;
 
   get size(): number {
-    return this.#items instanceof Set ? this.#items.size : this.#items.length;
+    const items = this.#items;
+    if (items === null) return this.#only === null ? 0 : 1;
+    return items instanceof Set ? items.size : items.length;
   }
 
   has(item: Item): boolean {
-    return this.#items instanceof Set ? this.#items.has(item) : this.#items.includes(item);
+    const items = this.#items;
+    if (items === null) return this.#only === item;
+    return items instanceof Set ? items.has(item) : items.includes(item);
   }
 
   add(item: Item): void {
     const items = this.#items;
-    if (items instanceof Set) items.add(item);
+    if (items === null) this.#addToOne(item);
+    else if (items instanceof Set) items.add(item);
     else if (items.includes(item)) return;
     else if (items.length < fewMax) this.#items = oneMore(items, item);
     else this.#items = new Set(items).add(item);
   }
 
+  #addToOne(item: Item): void {
+    const only = this.#only;
+    if (only === null) {
+      this.#only = item;
+    } else if (only !== item) {
+      this.#items = [only, item];
+      this.#only = null;
+    }
+  }
+
   delete(item: Item): boolean {
     const items = this.#items;
     if (items instanceof Set) return items.delete(item);
-    if (!items.includes(item)) return false;
-    this.#items = items.filter((other) => other !== item);
+    if (!this.has(item)) return false;
+    if (items === null) this.#only = null;
+    else this.#items = items.filter((other) => other !== item);
     return true;
   }
 
   [Symbol.iterator](): IterableIterator<Item> {
-    return this.#items.values();
+    if (this.#items !== null) return this.#items.values();
+    return (this.#only === null ? none : [this.#only]).values();
   }
 }
 

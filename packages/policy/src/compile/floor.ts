@@ -5,12 +5,12 @@ import { namespaceOf } from '../resolve/namespace.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
 import { type PortSpan, portsKey } from '../resolve/ports.ts';
 import type { Segment } from '../resolve/segment.ts';
-import { type Countable, Interned } from './interned.ts';
+import { Interned, type Keyed } from './interned.ts';
 import type { LabelledEntry, PeerEntry } from './peer.ts';
 import { type Layer, type NumberedVerdict, type PortTables, verdictKey } from './port-table.ts';
 
 /** What stands above and below all tiers for one side of a subject. One object per content. */
-export interface Floor extends Countable {
+export interface Floor extends Keyed {
   readonly number: number;
   /** Nothing else counts towards whom it is known who he is: the subject's isolation does not suffice. */
   readonly blocked: NumberedVerdict | null;

@@ -4,7 +4,7 @@ import { type Selector, selectorKey, selectorMatches } from '../select/selector.
 import { demandedTerms, fewestPairs, labelTerms, type Term, TermIndex } from './term-index.ts';
 
 /** The namespaces that a selector selects, and the groups whose pods are in them. */
-export interface Scope<Item> {
+export interface Scope<Item extends object> {
   readonly key: string;
   readonly selector: Selector;
   /** Where it stands among the scopes. */
@@ -16,16 +16,16 @@ export interface Scope<Item> {
 interface Namespace {
   readonly name: string;
   labels: Labels;
-  readonly scopes: Set<Scope<unknown>>;
+  readonly scopes: Set<Scope<object>>;
   /** How many workloads are in it. */
   workloads: number;
 }
 
 /** Told where a scope got or lost a namespace. */
-export type ScopeListener<Item> = (scope: Scope<Item>, namespace: string) => void;
+export type ScopeListener<Item extends object> = (scope: Scope<Item>, namespace: string) => void;
 
 /** Kubernetes namespaces that have a document or workloads, and the selectors in use that select among them. */
-export class NamespaceScopes<Item> {
+export class NamespaceScopes<Item extends object> {
   readonly #namespaces = new Map<string, Namespace>();
   readonly #byTerm = new TermIndex<Namespace>();
   readonly #scopes = new Map<string, Scope<Item>>();

@@ -1,7 +1,7 @@
 import type { PortRange, PortTable, SideVerdict } from '../model.ts';
 import type { PortSpan } from '../resolve/ports.ts';
 import { reasonText } from '../resolve/reason.ts';
-import { type Countable, Interned } from './interned.ts';
+import { Counted, type Countable, Interned, type Keyed } from './interned.ts';
 
 /** A verdict with the number that stands for it in the keys of port tables. */
 export interface NumberedVerdict {
@@ -21,20 +21,23 @@ export interface Layer {
 
 const noRanges: readonly PortRange[] = [];
 
-interface CountedVerdict extends NumberedVerdict, Countable {}
-interface CountedTable extends PortTable, Countable {
-  /** Of a table that says the same about everything. */
-  readonly only: NumberedVerdict | null;
+interface CountedVerdict extends NumberedVerdict, Keyed {}
+/** A table that says something else about some ports. */
+interface CountedRanges extends PortTable, Keyed {}
+/** A table that says the same about everything: found by its verdict. */
+interface CountedSingle extends PortTable, Countable {
+  readonly only: NumberedVerdict;
 }
 
 /** The verdicts and port tables of one compiler, one object per content. */
 export class PortTables {
   readonly #verdicts = new Interned<CountedVerdict>();
-  readonly #tables = new Interned<CountedTable>();
+  readonly #ranges = new Interned<CountedRanges>();
+  readonly #singles = new Counted<CountedSingle>();
   #verdictsMade = 0;
 
   get size(): number {
-    return this.#tables.size;
+    return this.#ranges.size + this.#singles.size;
   }
 
   /** A verdict that only its maker keeps: a number of its own, without looking for an equal one. */
@@ -63,12 +66,11 @@ export class PortTables {
     const parts = ranges.map(({ protocol, from, to, verdict }) => `${protocol}:${from}-${to}=${verdict.number}`);
     if (parts.length === 0) return this.single(otherwise);
     const key = [otherwise.number, ...parts].join(';');
-    return this.#tables.intern(key, () => ({
+    return this.#ranges.intern(key, () => ({
       key,
       uses: 0,
       ranges: ranges.map((range): PortRange => ({ ...range, verdict: range.verdict.verdict })),
       otherwise: otherwise.verdict,
-      only: null,
     }));
   }
 
@@ -76,23 +78,27 @@ export class PortTables {
   single(verdict: NumberedVerdict): PortTable {
     if (verdict.everywhere !== null) return verdict.everywhere;
     const key = String(verdict.number);
-    const make = (): CountedTable => ({ key, uses: 0, ranges: noRanges, otherwise: verdict.verdict, only: verdict });
-    verdict.everywhere = this.#tables.intern(key, make);
-    return verdict.everywhere;
+    const table: CountedSingle = { key, uses: 0, ranges: noRanges, otherwise: verdict.verdict, only: verdict };
+    this.#singles.add(table);
+    verdict.everywhere = table;
+    return table;
   }
 
   hold(table: PortTable): void {
-    this.#tables.hold(table as CountedTable);
+    if ('only' in table) this.#singles.hold(table as CountedSingle);
+    else this.#ranges.hold(table as CountedRanges);
   }
 
   release(table: PortTable): void {
-    this.#tables.release(table as CountedTable);
+    if ('only' in table) this.#singles.release(table as CountedSingle);
+    else this.#ranges.release(table as CountedRanges);
   }
 
   sweep(): void {
-    this.#tables.sweep(({ only }) => {
-      if (only !== null) only.everywhere = null;
+    this.#singles.sweep(({ only }) => {
+      only.everywhere = null;
     });
+    this.#ranges.sweep();
     this.#verdicts.sweep();
   }
 }

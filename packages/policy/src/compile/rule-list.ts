@@ -6,8 +6,10 @@ import type { RuleOrder } from './rule-order.ts';
 export class RuleList {
   readonly number: number;
   readonly far: PeerSet;
-  #rules: RuleEntry[] = [];
-  /** Null since the rules or their order changed. */
+  /** The one rule, while `#rules` is null. Most lists have no more. */
+  #only: RuleEntry | null = null;
+  #rules: RuleEntry[] | null = null;
+  /** Of several rules; null since they or their order changed. */
   #effective: readonly RuleEntry[] | null = null;
   #withNamedPorts = 0;
 
@@ -17,7 +19,8 @@ export class RuleList {
   }
 
   get size(): number {
-    return this.#rules.length;
+    if (this.#rules !== null) return this.#rules.length;
+    return this.#only === null ? 0 : 1;
   }
 
   /** Whether the tables hang on what the destination says of its named ports. */
@@ -26,16 +29,27 @@ export class RuleList {
   }
 
   add(entry: RuleEntry): void {
-    if (this.#rules.length < fewMax) this.#rules = oneMore(this.#rules, entry);
+    if (this.#rules === null) this.#addToOne(entry);
+    else if (this.#rules.length < fewMax) this.#rules = oneMore(this.#rules, entry);
     else this.#rules.push(entry);
     if (entry.rule.namedPorts.length > 0) this.#withNamedPorts++;
     this.#effective = null;
   }
 
+  #addToOne(entry: RuleEntry): void {
+    if (this.#only === null) {
+      this.#only = entry;
+    } else {
+      this.#rules = [this.#only, entry];
+      this.#only = null;
+    }
+  }
+
   remove(entry: RuleEntry): void {
-    const index = this.#rules.indexOf(entry);
-    if (index < 0) throw new Error(`the rule ${entry.rule.policy}/${entry.rule.name} is taken out twice`);
-    this.#rules.splice(index, 1);
+    const index = this.#rules?.indexOf(entry) ?? -1;
+    if (index >= 0) this.#rules!.splice(index, 1);
+    else if (this.#only === entry) this.#only = null;
+    else throw new Error(`the rule ${entry.rule.policy}/${entry.rule.name} is taken out twice`);
     if (entry.rule.namedPorts.length > 0) this.#withNamedPorts--;
     this.#effective = null;
   }
@@ -47,11 +61,16 @@ export class RuleList {
 
   /** The rules in order, without those that another rule of this list leaves nothing to say. */
   effective(order: RuleOrder): readonly RuleEntry[] {
+    if (this.#rules === null) return this.#only === null ? [] : [this.#only];
     if (this.#effective !== null) return this.#effective;
-    const rules = this.#rules;
     // Kept in order, so that sorting after a small change is one pass.
-    if (rules.length > 1) rules.sort(order.compare);
-    this.#effective = rules.length > 1 ? order.withoutShadowed(rules) : rules;
+    this.#rules.sort(order.compare);
+    this.#effective = order.withoutShadowed(this.#rules);
     return this.#effective;
+  }
+
+  /** The first of these; undefined where there are none. */
+  first(order: RuleOrder): RuleEntry | undefined {
+    return this.#only ?? this.effective(order)[0];
   }
 }

@@ -263,7 +263,7 @@ function firstEffective(lists: readonly RuleList[], order: RuleOrder): RuleEntry
   if (lists.length > fewLists) return null;
   let first: RuleEntry | null = null;
   for (const list of lists) {
-    const [candidate] = list.effective(order);
+    const candidate = list.first(order);
     if (candidate !== undefined && (first === null || order.compare(candidate, first) < 0)) first = candidate;
   }
   return first === null || order.isOutranked(first.rule) ? null : first;

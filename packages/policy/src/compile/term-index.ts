@@ -25,7 +25,7 @@ export function demandedTerms(selector: Selector): readonly (readonly Term[])[] 
 }
 
 /** Things under terms. What stands under null is found whatever is looked for. */
-export class TermIndex<Item> {
+export class TermIndex<Item extends object> {
   readonly #byTerm = new Map<Term, FewSet<Item>>();
   readonly #everywhere = new Set<Item>();
 
@@ -83,8 +83,8 @@ export class TermIndex<Item> {
  */
 export function fewestPairs(
   alternatives: readonly (readonly Term[])[],
-  selected: TermIndex<unknown>,
-  selectors: TermIndex<unknown>,
+  selected: TermIndex<object>,
+  selectors: TermIndex<object>,
 ): readonly Term[] | null {
   let best: readonly Term[] | null = null;
   let bestPairs = Number.POSITIVE_INFINITY;
