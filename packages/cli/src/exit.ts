@@ -1,7 +1,7 @@
 /** How a command ends: the codes are part of the interface, `bulkhead --help` tells them. */
 export const exitCodes = {
   ok: 0,
-  /** Anything that has no code of its own; with `diff --exit-code`: there are differences. */
+  /** Anything that has no code of its own; with `diff`: there are differences. */
   failed: 1,
   /** Wrong command line. */
   usage: 2,
@@ -43,6 +43,16 @@ export class CommandFailure extends Error {
     this.exit = exit;
     this.faults = options.faults ?? [];
     this.remedy = options.remedy;
+  }
+}
+
+/** A command that did what it should and found what its exit code tells, as diff(1) does: nothing more is printed. */
+export class CommandResult extends Error {
+  readonly exit: ExitName;
+  constructor(exit: ExitName) {
+    super(`the command ended with ${exit}`);
+    this.name = 'CommandResult';
+    this.exit = exit;
   }
 }
 

@@ -19,7 +19,7 @@ import { addGlobalOptions } from './commands/options.ts';
 import { registerSchema } from './commands/schema.ts';
 import { registerStatus } from './commands/status.ts';
 import { registerTraffic } from './commands/traffic.ts';
-import { CommandFailure, describeError, exitCodes } from './exit.ts';
+import { CommandFailure, CommandResult, describeError, exitCodes } from './exit.ts';
 import { agentMain, managerMain } from './local/paths.ts';
 import { runInstead } from './local/run-instead.ts';
 import type { Registration, Shell } from './shell.ts';
@@ -104,6 +104,7 @@ export async function runProgram(words: readonly string[], shell: Shell): Promis
 function report(error: unknown, shell: Shell): number {
   // Commander has said already what was wrong; help and version end with its own code 0.
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+  if (error instanceof CommandResult) return exitCodes[error.exit];
   if (error instanceof CommandFailure) {
     for (const [index, line] of describeError(error).entries())
       shell.terminal.err(index === 0 ? shell.terminal.errPaint('bad', line) : line);

@@ -4,7 +4,7 @@ import type { ApiClient } from '@bulkhead/protocol';
 import { connect } from '../client/connection.ts';
 import { valueOf } from '../client/failure.ts';
 import { readDocuments, type SourceDocument } from '../documents/read-documents.ts';
-import { CommandFailure } from '../exit.ts';
+import { CommandFailure, CommandResult } from '../exit.ts';
 import { printValue } from '../output/format.ts';
 import { examples, type Registration, type Shell } from '../shell.ts';
 import { differenceLines } from '../views/document-view.ts';
@@ -38,8 +38,7 @@ export const registerDiff: Registration = (program, shell) => {
       const documents = options.file === undefined ? [] : await readDocuments(options.file);
       const { api } = await connect(self, shell);
       const isSame = options.semantic === true ? compareMeaning : compareDocuments;
-      if (!(await isSame(api, shell, self, { documents, options })))
-        throw new CommandFailure('failed', 'there are differences');
+      if (!(await isSame(api, shell, self, { documents, options }))) throw new CommandResult('failed');
     });
   // What scripts gave when differences were no failure by themselves.
   command.option('--exit-code', 'exits with 1 when there are differences, as it does without');
