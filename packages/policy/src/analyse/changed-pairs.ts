@@ -1,5 +1,6 @@
 import { peersMatch } from '../decide/decide.ts';
 import { sortedJson } from '../documents/canonical.ts';
+import { namespaceOf } from '../resolve/namespace.ts';
 import type { PolicySet } from '../resolve/policy-set.ts';
 import { type ResolvedRule, sameRule } from '../resolve/rule.ts';
 import { rulesInOrder } from '../resolve/rules-in-order.ts';
@@ -10,8 +11,8 @@ import type { PartyClass } from './classifier.ts';
 export type ChangedPairs = ReadonlyMap<number, ClassSet>;
 
 /**
- * The pairs of which some rule that is not the same in both sets speaks. Null where it may be any pair: where segments, tiers or
- * namespaces differ, or the sets are staged otherwise.
+ * The pairs of which some rule that is not the same in both sets speaks, and those with an end in a namespace that is not the same:
+ * what a namespace is labelled with counts for its own workloads alone. Null where it may be any pair: where segments or tiers differ.
  */
 export function changedPairs(before: PolicySet, after: PolicySet, classes: readonly PartyClass[]): ChangedPairs | null {
   if (groundKey(before) !== groundKey(after)) return null;
@@ -33,14 +34,34 @@ export function changedPairs(before: PolicySet, after: PolicySet, classes: reado
     const to = end(set, rule.to);
     for (const from of end(set, rule.from)) pairs.set(from, pairs.get(from)?.joined(to) ?? to);
   }
+  const moved = classesOfChangedNamespaces(before, after, classes);
+  if (moved.size === 0) return pairs;
+  const everybody = ClassSet.of(classes.length, classes.keys());
+  for (const from of classes.keys())
+    pairs.set(from, moved.has(from) ? everybody : (pairs.get(from)?.joined(moved) ?? moved));
   return pairs;
 }
 
-/** Everything of a set that verdicts hang on beside its rules. */
-function groundKey({ segments, tiers, namespaces }: PolicySet): string {
+/** Everything of a set that verdicts hang on beside its rules and the labels of namespaces. */
+function groundKey({ segments, tiers }: PolicySet): string {
   const sorted = (entries: ReadonlyMap<string, unknown>): unknown[] =>
     [...entries].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, value]) => [name, value]);
-  return sortedJson([sorted(segments), tiers, sorted(namespaces)]);
+  return sortedJson([sorted(segments), tiers]);
+}
+
+function classesOfChangedNamespaces(before: PolicySet, after: PolicySet, classes: readonly PartyClass[]): ClassSet {
+  const labels = ({ namespaces }: PolicySet, name: string): string => sortedJson(namespaces.get(name) ?? null);
+  const changed = new Set(
+    [...before.namespaces.keys(), ...after.namespaces.keys()].filter(
+      (name) => labels(before, name) !== labels(after, name),
+    ),
+  );
+  const isMoved = ({ party }: PartyClass): boolean =>
+    party.kind === 'workload' && changed.has(namespaceOf(party.labels) ?? '');
+  return ClassSet.of(
+    classes.length,
+    classes.filter(isMoved).map(({ index }) => index),
+  );
 }
 
 function changedRules(before: PolicySet, after: PolicySet): readonly { set: PolicySet; rule: ResolvedRule }[] {

@@ -15,7 +15,7 @@ import {
   type Random,
   seededRandom,
 } from '../testing/generate.ts';
-import { generateKubernetesDocument } from '../testing/kubernetes.ts';
+import { generateKubernetesDocument, generateNamespace } from '../testing/kubernetes.ts';
 import { diffPolicies, kindOf } from './diff.ts';
 import type { DifferenceGroup } from './difference.ts';
 import { differenceText } from './difference-text.ts';
@@ -37,7 +37,9 @@ function generateChange(random: Random, documents: readonly Document[]): readonl
   const set: Document[] = Array.from({ length: random(3) }, (_, index) =>
     generatePolicy(random, `p${index}`, names, generatedTiers, { staged: true }),
   );
-  if (random(3) === 0) set.push(generateKubernetesDocument(random));
+  const kind = random(6);
+  if (kind < 2) set.push(generateKubernetesDocument(random));
+  else if (kind < 3) set.push(generateNamespace(random));
   if (names.length > 0 && random(3) === 0) set.push(generateSegment(random, pick(random, names), { hosts: true }));
   return [before, resolved(changePolicySet(before, { set }, options))];
 }
