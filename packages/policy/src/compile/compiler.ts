@@ -84,7 +84,7 @@ class IncrementalCompiler implements Compiler {
     const selections = new Selections({ host: this.#host, listener, nextNumber });
     const networks = new Networks(listener, onPrefix, this.#world);
     const groups = new Groups({ selections, networks, hostGroup, nextNumber });
-    const book = new RuleBook({ groups, tables: this.#tables, onEnd: (end) => this.#endChanged(end) });
+    const book = new RuleBook({ groups, onEnd: (end) => this.#endChanged(end) });
     this.#selections = selections;
     this.#networks = networks;
     // Where names are looked at, a learnt peer has a row whatever its names are.

@@ -1,6 +1,7 @@
 import type { Direction } from '../model.ts';
 import { fewMax, FewSet, oneMore } from './few-set.ts';
-import { endsOf, type PeerSet, type RuleEntry } from './peer-set.ts';
+import { endsOf, type PeerSet } from './peer-set.ts';
+import type { RuleEntry } from './rule-entry.ts';
 import { RuleList } from './rule-list.ts';
 import type { Side } from './side.ts';
 

@@ -1,9 +1,8 @@
 import type { Direction } from '../model.ts';
-import type { ResolvedRule } from '../resolve/rule.ts';
 import type { FewSet } from './few-set.ts';
 import type { OwnEnd } from './own-end.ts';
 import type { Group, PeerEntry } from './peer.ts';
-import type { NumberedVerdict } from './port-table.ts';
+import type { RuleEntry } from './rule-entry.ts';
 
 /** One end of rules: the union of its groups, or everybody. Shared by all rules that name the same end. */
 export interface PeerSet {
@@ -20,13 +19,6 @@ export interface PeerSet {
   watchers: number;
   /** Ends of rules that are this set. */
   uses: number;
-}
-
-export interface RuleEntry {
-  readonly rule: ResolvedRule;
-  readonly verdict: NumberedVerdict | null;
-  readonly from: PeerSet;
-  readonly to: PeerSet;
 }
 
 export function peerSetHas(set: PeerSet, entry: PeerEntry): boolean {

@@ -2,7 +2,7 @@ import { emptyPolicySet, type PolicySet } from '../resolve/policy-set.ts';
 import { type ResolvedRule, sameRule } from '../resolve/rule.ts';
 import { changedNamespaces, changedPolicies, policyRules } from '../resolve/rules-in-order.ts';
 import type { Groups } from './groups.ts';
-import type { RuleEntry } from './peer-set.ts';
+import type { RuleEntry } from './rule-entry.ts';
 import type { PeerEntry } from './peer.ts';
 import type { RuleBook } from './rule-book.ts';
 import { RuleOrder } from './rule-order.ts';

@@ -4,16 +4,15 @@ import type { ResolvedRule } from '../resolve/rule.ts';
 import { FewSet } from './few-set.ts';
 import type { Groups } from './groups.ts';
 import { OwnEnd } from './own-end.ts';
-import { endsOf, type PeerSet, type RuleEntry } from './peer-set.ts';
+import { endsOf, type PeerSet } from './peer-set.ts';
 import type { PeerEntry } from './peer.ts';
-import { type NumberedVerdict, type PortTables, sameVerdict } from './port-table.ts';
+import { RuleEntry } from './rule-entry.ts';
 import type { Side } from './side.ts';
 import { directions } from './subject.ts';
 
 /** The rules in force, and their ends as shared peer sets. */
 export class RuleBook {
   readonly #groups: Groups;
-  readonly #tables: PortTables;
   readonly #peerSets = new Map<string, PeerSet>();
   readonly #idle = new Set<PeerSet>();
   readonly #onEnd: (end: OwnEnd) => void;
@@ -22,17 +21,16 @@ export class RuleBook {
   #listsMade = 0;
 
   /** `onEnd` is told of each end that gets its first rule, or has lost its last one. */
-  constructor(parts: { groups: Groups; tables: PortTables; onEnd: (end: OwnEnd) => void }) {
+  constructor(parts: { groups: Groups; onEnd: (end: OwnEnd) => void }) {
     this.#groups = parts.groups;
-    this.#tables = parts.tables;
     this.#onEnd = parts.onEnd;
   }
 
-  /** `former` is the rule of that name before: where the verdict is the same, tables that hold it stay the same. */
+  /** `former` is the rule of that name before. */
   addRule(rule: ResolvedRule, former: RuleEntry | undefined): RuleEntry {
-    const verdict = this.#verdictOf(rule, former?.verdict ?? null);
-    const [from, to] = [this.#peerSet(rule.from), this.#peerSet(rule.to)];
-    const entry: RuleEntry = { rule, verdict, from, to };
+    const from = this.#peerSet(rule.from);
+    const to = this.#peerSet(rule.to);
+    const entry = new RuleEntry(rule, { from, to }, former);
     from.uses++;
     to.uses++;
     for (const direction of directions) if (rule[direction]) this.#addToEnd(entry, direction);
@@ -100,11 +98,6 @@ export class RuleBook {
   detach(end: OwnEnd, side: Side): void {
     end.sides.delete(side);
     if (end.sides.size === 0) for (const { far } of end.lists) this.#unwatch(far);
-  }
-
-  #verdictOf({ verdict }: ResolvedRule, former: NumberedVerdict | null): NumberedVerdict | null {
-    if (verdict === null) return null;
-    return former !== null && sameVerdict(former.verdict, verdict) ? former : this.#tables.newVerdict(verdict);
   }
 
   /** Some side looks at the set: its networks become peers. */

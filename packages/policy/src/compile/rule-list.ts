@@ -1,5 +1,6 @@
 import { fewMax, oneMore } from './few-set.ts';
-import type { PeerSet, RuleEntry } from './peer-set.ts';
+import type { PeerSet } from './peer-set.ts';
+import type { RuleEntry } from './rule-entry.ts';
 import type { RuleOrder } from './rule-order.ts';
 
 /** The rules of one own end about one far end, in one direction. */

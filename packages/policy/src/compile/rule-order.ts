@@ -1,8 +1,8 @@
 import { compareRules, mayBeOutrankedByBlock, type Tier } from '../resolve/precedence.ts';
 import type { Labels } from '../model.ts';
 import { namedPortSpans, type PortSpan } from '../resolve/ports.ts';
-import type { RuleEntry } from './peer-set.ts';
-import type { Layer } from './port-table.ts';
+import type { Layer, PortTables } from './port-table.ts';
+import type { RuleEntry } from './rule-entry.ts';
 
 /** The precedence of rules among the tiers of now. */
 export class RuleOrder {
@@ -43,16 +43,16 @@ export class RuleOrder {
   }
 
   /** What the rules, which come in order, say about the ports of a destination that says this about its named ports. */
-  layers(rules: readonly RuleEntry[], destination: Labels): Layer[] {
+  layers(rules: readonly RuleEntry[], destination: Labels, tables: PortTables): Layer[] {
     const layers: Layer[] = [];
     let tier: string | null = null;
     for (const [index, entry] of rules.entries()) {
-      const { rule, verdict } = entry;
+      const { rule } = entry;
       if (rule.tier !== tier && this.isOutranked(rule)) {
-        layers.push(...denialsOfBlock(rules, index, destination));
+        layers.push(...denialsOfBlock(rules.slice(index), destination, tables));
         tier = rule.tier;
       }
-      layers.push({ tier: rule.tier, ports: portsAt(entry, destination), verdict });
+      layers.push({ tier: rule.tier, ports: portsAt(entry, destination), verdict: entry.verdict(tables) });
     }
     return layers;
   }
@@ -67,14 +67,14 @@ export class RuleOrder {
  * The ordered block as a tier of its own, of which only the denials count: where the block's first rule is one, it stands before the
  * questions and passes of its tier. The rest of the block is passed over here and comes where it stands.
  */
-function denialsOfBlock(rules: readonly RuleEntry[], from: number, destination: Labels): readonly Layer[] {
-  const { tier } = rules[from]!.rule;
-  const block = rules.slice(from).filter(({ rule }) => rule.tier === tier && rule.block === 'ordered');
+function denialsOfBlock(rules: readonly RuleEntry[], destination: Labels, tables: PortTables): readonly Layer[] {
+  const { tier } = rules[0]!.rule;
+  const block = rules.filter(({ rule }) => rule.tier === tier && rule.block === 'ordered');
   if (!block.some(({ rule }) => rule.action === 'deny')) return [];
   return block.map((entry) => ({
     tier: `${tier} denials`,
     ports: portsAt(entry, destination),
-    verdict: entry.rule.action === 'deny' ? entry.verdict : null,
+    verdict: entry.rule.action === 'deny' ? entry.verdict(tables) : null,
   }));
 }
 

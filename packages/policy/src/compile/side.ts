@@ -1,10 +1,11 @@
 import { type CompiledDirection, type Direction, type PeerId, type PortTable, reservedIdentity } from '../model.ts';
 import { type Floor, resolvesNames, withFloor } from './floor.ts';
 import type { OwnEnd } from './own-end.ts';
-import { membersOf, type PeerSet, peerSetHas, type RuleEntry } from './peer-set.ts';
+import { membersOf, type PeerSet, peerSetHas } from './peer-set.ts';
 import { type PeerEntry, portLabelsOf, signatureOf } from './peer.ts';
 import type { PortTables } from './port-table.ts';
 import { type Round, verdictChanged } from './round.ts';
+import type { RuleEntry } from './rule-entry.ts';
 import type { RuleList } from './rule-list.ts';
 import type { RuleOrder } from './rule-order.ts';
 import { type About, pathsByPeer, rulesAbout, type RulePath } from './rule-path.ts';
@@ -223,7 +224,8 @@ export class Side implements CompiledDirection {
     if (floor.blocked !== null) return round.tables.single(floor.blocked);
     const first = floor.guard === null ? firstEffective(lists, round.order) : null;
     // What stands before all else and is about everything needs no painting.
-    if (first?.rule.ports === null && first.verdict !== null) return round.tables.single(first.verdict);
+    const all = first?.rule.ports === null ? first.verdict(round.tables) : null;
+    if (all !== null) return round.tables.single(all);
     const numbers =
       lists.length < 2
         ? (lists[0]?.number ?? '')
@@ -236,9 +238,8 @@ export class Side implements CompiledDirection {
     if (table === undefined) {
       const rules = lists.flatMap((list) => list.effective(round.order));
       if (lists.length > 1) rules.sort(round.order.compare);
-      table = round.tables.table(
-        withFloor(floor, round.order.layers(rules, portLabelsOf(ports || ownPorts)), resolves),
-      );
+      const layers = round.order.layers(rules, portLabelsOf(ports || ownPorts), round.tables);
+      table = round.tables.table(withFloor(floor, layers, resolves));
       round.made.set(key, table);
     }
     return table;

@@ -1,6 +1,6 @@
 import { type NetworkPolicyDocument, policyReference } from '../documents/document.ts';
 import { isStaged } from '../documents/kubernetes-form.ts';
-import { type Direction, protocolNumber } from '../model.ts';
+import { type Direction, protocolNumber, type SideVerdict } from '../model.ts';
 import type { Selector } from '../select/selector.ts';
 import { everybody, networkWithInside, type Peer, type Peers, peersOf } from './peers.ts';
 import { everyPort, type NamedPort, type RulePorts, spanOf } from './ports.ts';
@@ -29,50 +29,120 @@ export function networkPolicyRules(document: NetworkPolicyDocument): readonly Re
   const { spec } = document;
   const namespace = document.metadata.namespace ?? 'default';
   const own = peersOf([podsIn(namespace, spec.podSelector)]);
-  // A cluster has many rules and memory is what they cost, so what they share is made once.
-  const [policy, staged] = [policyReference(document), isStaged(document)];
+  const shared: Shared = { policy: policyReference(document), staged: isStaged(document), own };
   const rules: ResolvedRule[] = [];
-  const add = (
-    direction: Direction,
-    name: string,
-    far: Peers,
-    ports: RulePorts,
-    kind: 'additive' | 'closing',
-  ): void => {
-    const action = kind === 'closing' ? 'deny' : 'allow';
-    rules.push({
-      tier,
-      policy,
-      name,
-      index: rules.length,
-      block: kind,
-      priority: 0,
-      staged,
-      action,
-      verdict: { action, reason: { kind: 'rule', tier, policy, rule: name } },
-      egress: direction === 'egress',
-      ingress: direction === 'ingress',
-      from: direction === 'egress' ? own : far,
-      to: direction === 'egress' ? far : own,
-      ports: ports.ports,
-      namedPorts: ports.namedPorts,
-      document: null,
-    });
+  const add = (direction: Direction, block: Block, name: string, far: Peers, ports: RulePorts): void => {
+    rules.push(new NetworkPolicyRule(shared, { index: rules.length, direction, block, name, far, ports }));
   };
   const directions = selectedDirections(spec);
   if (directions.has('ingress')) {
     for (const [index, { from, ports }] of (spec.ingress ?? []).entries())
-      add('ingress', placeName('ingress', index), farEnd(namespace, from), resolvePortDocuments(ports), 'additive');
-    add('ingress', nodeRule, ownNode, everyPort, 'additive');
-    add('ingress', isolationRule.ingress, everybody, everyPort, 'closing');
+      add('ingress', 'additive', placeName('ingress', index), farEnd(namespace, from), resolvePortDocuments(ports));
+    add('ingress', 'additive', nodeRule, ownNode, everyPort);
+    add('ingress', 'closing', isolationRule.ingress, everybody, everyPort);
   }
   if (directions.has('egress')) {
     for (const [index, { to, ports }] of (spec.egress ?? []).entries())
-      add('egress', placeName('egress', index), farEnd(namespace, to), resolvePortDocuments(ports), 'additive');
-    add('egress', isolationRule.egress, everybody, everyPort, 'closing');
+      add('egress', 'additive', placeName('egress', index), farEnd(namespace, to), resolvePortDocuments(ports));
+    add('egress', 'closing', isolationRule.egress, everybody, everyPort);
   }
   // A list that grew has room for more, which this one will never need.
   return rules.slice();
+}
+
+type Block = 'additive' | 'closing';
+
+/** What all rules of one policy have. */
+interface Shared {
+  readonly policy: string;
+  readonly staged: boolean;
+  /** The selected pods. */
+  readonly own: Peers;
+}
+
+interface RuleParts {
+  readonly index: number;
+  readonly direction: Direction;
+  readonly block: Block;
+  readonly name: string;
+  readonly far: Peers;
+  readonly ports: RulePorts;
+}
+
+/** A cluster has many of these, and memory is what they cost: what follows from the rest is not kept, and the verdict is made late. */
+class NetworkPolicyRule implements ResolvedRule {
+  readonly shared: Shared;
+  readonly index: number;
+  readonly direction: Direction;
+  readonly block: Block;
+  readonly name: string;
+  readonly far: Peers;
+  readonly rulePorts: RulePorts;
+  #verdict: SideVerdict | null = null;
+
+  constructor(shared: Shared, { index, direction, block, name, far, ports }: RuleParts) {
+    this.shared = shared;
+    this.index = index;
+    this.direction = direction;
+    this.block = block;
+    this.name = name;
+    this.far = far;
+    this.rulePorts = ports;
+  }
+
+  get tier(): string {
+    return tier;
+  }
+
+  get policy(): string {
+    return this.shared.policy;
+  }
+
+  get priority(): number {
+    return 0;
+  }
+
+  get staged(): boolean {
+    return this.shared.staged;
+  }
+
+  get action(): 'allow' | 'deny' {
+    return this.block === 'closing' ? 'deny' : 'allow';
+  }
+
+  get verdict(): SideVerdict {
+    const { action, policy, name } = this;
+    this.#verdict ??= { action, reason: { kind: 'rule', tier, policy, rule: name } };
+    return this.#verdict;
+  }
+
+  get egress(): boolean {
+    return this.direction === 'egress';
+  }
+
+  get ingress(): boolean {
+    return this.direction === 'ingress';
+  }
+
+  get from(): Peers {
+    return this.egress ? this.shared.own : this.far;
+  }
+
+  get to(): Peers {
+    return this.egress ? this.far : this.shared.own;
+  }
+
+  get ports(): RulePorts['ports'] {
+    return this.rulePorts.ports;
+  }
+
+  get namedPorts(): RulePorts['namedPorts'] {
+    return this.rulePorts.namedPorts;
+  }
+
+  get document(): null {
+    return null;
+  }
 }
 
 const placeNames = { ingress: [] as string[], egress: [] as string[] };
