@@ -296,7 +296,7 @@ class IncrementalCompiler implements Compiler {
   }
 
   #mark(entry: PeerEntry, farEnds: Iterable<PeerSet>): void {
-    for (const { seenBy } of farEnds) for (const { sides } of seenBy) for (const side of sides) side.markPeer(entry);
+    for (const { seenBy } of farEnds) for (const { own } of seenBy) for (const side of own.sides) side.markPeer(entry);
   }
 }
 

@@ -53,9 +53,10 @@ export class Floors {
     const verdicts = floorVerdicts(direction, subject, policySet);
     const { blocked, unknown, guard, posture } = verdicts;
     const resolves = (direction === 'egress') === (subject.entry.kind === 'identity');
-    const texts = [unknown, posture, ...(blocked === null ? [] : [blocked])].map(verdictKey);
     const ports = guard.length === 0 ? '' : portsKey({ ports: guard, namedPorts: [] });
-    const key = `${resolves ? 'r' : ''}|${ports}|${texts.join('|')}`;
+    const block = blocked === null ? '' : verdictKey(blocked);
+    const below = `${unknown === unknownDenied ? '' : verdictKey(unknown)}|${verdictKey(posture)}`;
+    const key = `${resolves ? 'r' : ''}|${ports}|${block}|${below}`;
     return this.#floors.intern(key, () => this.#make(key, verdicts, resolves));
   }
 

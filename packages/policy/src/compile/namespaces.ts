@@ -1,6 +1,7 @@
 import type { Labels } from '../model.ts';
 import { namespaceNameLabel, type Namespaces } from '../resolve/namespace.ts';
 import { type Selector, selectorKey, selectorMatches } from '../select/selector.ts';
+import { FewSet } from './few-set.ts';
 import { demandedTerms, fewestPairs, labelTerms, type Term, TermIndex } from './term-index.ts';
 
 /** The namespaces that a selector selects, and the groups whose pods are in them. */
@@ -16,7 +17,7 @@ export interface Scope<Item extends object> {
 interface Namespace {
   readonly name: string;
   labels: Labels;
-  readonly scopes: Set<Scope<object>>;
+  readonly scopes: FewSet<Scope<object>>;
   /** How many workloads are in it. */
   workloads: number;
 }
@@ -27,7 +28,8 @@ export type ScopeListener<Item extends object> = (scope: Scope<Item>, namespace:
 /** Kubernetes namespaces that have a document or workloads, and the selectors in use that select among them. */
 export class NamespaceScopes<Item extends object> {
   readonly #namespaces = new Map<string, Namespace>();
-  readonly #byTerm = new TermIndex<Namespace>();
+  /** Null until some selector demands a label: many clusters name namespaces by their names alone. */
+  #byTerm: TermIndex<Namespace> | null = null;
   readonly #scopes = new Map<string, Scope<Item>>();
   readonly #scopesByTerm = new TermIndex<Scope<Item>>();
   readonly #listener: ScopeListener<Item>;
@@ -66,8 +68,8 @@ export class NamespaceScopes<Item extends object> {
   }
 
   /** The scopes that the namespace is in. */
-  scopesOf(name: string): ReadonlySet<Scope<Item>> {
-    return (this.#namespaces.get(name)?.scopes ?? none) as ReadonlySet<Scope<Item>>;
+  scopesOf(name: string): Iterable<Scope<Item>> {
+    return (this.#namespaces.get(name)?.scopes ?? none) as Iterable<Scope<Item>>;
   }
 
   /** The scope of the selector, made where there is none. */
@@ -75,11 +77,11 @@ export class NamespaceScopes<Item extends object> {
     const key = selectorKey(selector);
     let scope = this.#scopes.get(key);
     if (scope !== undefined) return scope;
-    const terms = fewestPairs(demandedTerms(selector), this.#byTerm, this.#scopesByTerm);
+    const terms = fewestPairs(demandedTerms(selector), this.#index(), this.#scopesByTerm);
     scope = { key, selector, terms, names: new Set(), groups: new TermIndex() };
     this.#scopes.set(key, scope);
     this.#scopesByTerm.add(scope, terms);
-    for (const namespace of terms === null ? this.#namespaces.values() : this.#byTerm.underAny(terms)) {
+    for (const namespace of terms === null ? this.#namespaces.values() : this.#index().underAny(terms)) {
       if (!selectorMatches(selector, namespace.labels)) continue;
       scope.names.add(namespace.name);
       namespace.scopes.add(scope);
@@ -95,10 +97,19 @@ export class NamespaceScopes<Item extends object> {
     for (const name of scope.names) this.#namespaces.get(name)?.scopes.delete(scope);
   }
 
+  #index(): TermIndex<Namespace> {
+    if (this.#byTerm === null) {
+      this.#byTerm = new TermIndex();
+      for (const namespace of this.#namespaces.values()) this.#byTerm.add(namespace, labelTerms(namespace.labels));
+    }
+    return this.#byTerm;
+  }
+
   #add(name: string): Namespace {
-    const namespace: Namespace = { name, labels: this.#labelsOf(name), scopes: new Set(), workloads: 0 };
+    const namespace: Namespace = { name, labels: this.#labelsOf(name), scopes: new FewSet(), workloads: 0 };
     this.#namespaces.set(name, namespace);
-    this.#byTerm.add(namespace, labelTerms(namespace.labels));
+    this.#byTerm?.add(namespace, labelTerms(namespace.labels));
+    if (this.#scopes.size === 0) return namespace;
     // No workload is in it yet, so that nobody needs to be told.
     for (const scope of this.#scopesByTerm.underAny(labelTerms(namespace.labels))) {
       if (!selectorMatches(scope.selector, namespace.labels)) continue;
@@ -109,13 +120,13 @@ export class NamespaceScopes<Item extends object> {
   }
 
   #relabel(namespace: Namespace): void {
-    this.#byTerm.delete(namespace, labelTerms(namespace.labels));
+    this.#byTerm?.delete(namespace, labelTerms(namespace.labels));
     namespace.labels = this.#labelsOf(namespace.name);
-    this.#byTerm.add(namespace, labelTerms(namespace.labels));
+    this.#byTerm?.add(namespace, labelTerms(namespace.labels));
     const after = new Set<Scope<Item>>();
     for (const scope of this.#scopesByTerm.underAny(labelTerms(namespace.labels)))
       if (selectorMatches(scope.selector, namespace.labels)) after.add(scope);
-    for (const scope of namespace.scopes as Set<Scope<Item>>) {
+    for (const scope of namespace.scopes as Iterable<Scope<Item>>) {
       if (after.has(scope)) continue;
       scope.names.delete(namespace.name);
       namespace.scopes.delete(scope);
@@ -132,7 +143,7 @@ export class NamespaceScopes<Item extends object> {
   #dropUnused(namespace: Namespace): void {
     if (namespace.workloads > 0 || this.#documents.has(namespace.name)) return;
     this.#namespaces.delete(namespace.name);
-    this.#byTerm.delete(namespace, labelTerms(namespace.labels));
+    this.#byTerm?.delete(namespace, labelTerms(namespace.labels));
     for (const scope of namespace.scopes) scope.names.delete(namespace.name);
   }
 
@@ -141,4 +152,4 @@ export class NamespaceScopes<Item extends object> {
   }
 }
 
-const none: ReadonlySet<never> = new Set();
+const none: readonly never[] = [];

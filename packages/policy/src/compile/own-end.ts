@@ -32,9 +32,9 @@ export class OwnEnd {
     let list = this.lists.get(far);
     const isNew = list === undefined;
     if (list === undefined) {
-      list = new RuleList(listNumber, far);
+      list = new RuleList(listNumber, this, far);
       this.lists.add(list);
-      far.seenBy.add(this);
+      far.seenBy.add(list);
       if (far.hasNames) this.#listsWithNames++;
     }
     list.add(rule);
@@ -55,7 +55,7 @@ export class OwnEnd {
     // The set may lose its members before the round ends, so each is noted now.
     for (const side of this.sides) side.markMembers(far);
     this.lists.delete(far);
-    far.seenBy.delete(this);
+    far.seenBy.delete(list);
     if (far.hasNames) this.#listsWithNames--;
     return far;
   }

@@ -1,8 +1,8 @@
 import type { Direction } from '../model.ts';
-import type { FewSet } from './few-set.ts';
 import type { OwnEnd } from './own-end.ts';
 import type { Group, PeerEntry } from './peer.ts';
 import type { RuleEntry } from './rule-entry.ts';
+import type { Seen } from './seen.ts';
 
 /** One end of rules: the union of its groups, or everybody. Shared by all rules that name the same end. */
 export interface PeerSet {
@@ -13,8 +13,8 @@ export interface PeerSet {
   readonly hasNames: boolean;
   /** The rules for which this is the subject's end; null where there are none. */
   readonly own: Record<Direction, OwnEnd | null>;
-  /** Own ends with a rule for which this is the far end. */
-  readonly seenBy: FewSet<OwnEnd>;
+  /** The rules for which this is the far end. */
+  readonly seenBy: Seen;
   /** How many own ends with sides look at it: its networks are peers while there is one. */
   watchers: number;
   /** Ends of rules that are this set. */

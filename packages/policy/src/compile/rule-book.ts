@@ -1,12 +1,12 @@
 import type { Direction } from '../model.ts';
 import type { Peers } from '../resolve/peers.ts';
 import type { ResolvedRule } from '../resolve/rule.ts';
-import { FewSet } from './few-set.ts';
 import type { Groups } from './groups.ts';
 import { OwnEnd } from './own-end.ts';
 import { endsOf, type PeerSet } from './peer-set.ts';
 import type { PeerEntry } from './peer.ts';
 import { RuleEntry } from './rule-entry.ts';
+import { Seen } from './seen.ts';
 import type { Side } from './side.ts';
 import { directions } from './subject.ts';
 
@@ -138,7 +138,7 @@ export class RuleBook {
       groups: everybody ? [] : this.#groups.of(peers),
       hasNames: !everybody && peers.list.some(({ kind }) => kind === 'dns'),
       own: { egress: null, ingress: null },
-      seenBy: new FewSet(),
+      seenBy: new Seen(),
       watchers: 0,
       uses: 0,
     };

@@ -1,4 +1,5 @@
 import { fewMax, oneMore } from './few-set.ts';
+import type { OwnEnd } from './own-end.ts';
 import type { PeerSet } from './peer-set.ts';
 import type { RuleEntry } from './rule-entry.ts';
 import type { RuleOrder } from './rule-order.ts';
@@ -6,7 +7,10 @@ import type { RuleOrder } from './rule-order.ts';
 /** The rules of one own end about one far end, in one direction. */
 export class RuleList {
   readonly number: number;
+  readonly own: OwnEnd;
   readonly far: PeerSet;
+  /** Where it stands among those that see the far end. */
+  place = -1;
   /** The one rule, while `#rules` is null. Most lists have no more. */
   #only: RuleEntry | null = null;
   #rules: RuleEntry[] | null = null;
@@ -14,8 +18,9 @@ export class RuleList {
   #effective: readonly RuleEntry[] | null = null;
   #withNamedPorts = 0;
 
-  constructor(number: number, far: PeerSet) {
+  constructor(number: number, own: OwnEnd, far: PeerSet) {
     this.number = number;
+    this.own = own;
     this.far = far;
   }
 

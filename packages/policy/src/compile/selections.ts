@@ -193,6 +193,7 @@ export class Selections {
   }
 
   *#groupsSelecting(labels: Labels): Generator<SelectionGroup> {
+    if (this.#groups.size === 0) return;
     const terms = [...labelTerms(labels)];
     for (const group of this.#groupsByTerm.underAny(terms))
       if (group.selection.workloads?.matches(labels) === true) yield group;

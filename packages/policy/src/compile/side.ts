@@ -34,7 +34,7 @@ export class Side implements CompiledDirection {
   /** What this round did to the tables. */
   change: SideChange | null = null;
   #parts: SideParts;
-  readonly #rows = new Map<PeerId, PortTable>();
+  #rows = noRows;
   /** Of the compiler: the sides that have something to do. */
   readonly #dirtySides: Set<Side>;
   #dirtyPeers: Set<PeerEntry> | null = null;
@@ -128,11 +128,12 @@ export class Side implements CompiledDirection {
 
   /** As `#rebuild`, without the cost of comparing with nothing. */
   #makeFirst(round: Round): void {
-    for (const [peer, table] of this.#wantedTables(round)) {
-      if (table === this.others) continue;
-      round.tables.hold(table);
-      this.#rows.set(peer, table);
+    const wanted = this.#wantedTables(round);
+    for (const [peer, table] of wanted) {
+      if (table === this.others) wanted.delete(peer);
+      else round.tables.hold(table);
     }
+    this.#rows = wanted;
   }
 
   /** Only the peers that something happened to. */
@@ -270,6 +271,8 @@ function firstEffective(lists: readonly RuleList[], order: RuleOrder): RuleEntry
   return first === null || order.isOutranked(first.rule) ? null : first;
 }
 
+/** Of a side whose tables are not made yet. */
+const noRows = new Map<PeerId, PortTable>();
 const fewLists = 4;
 const unknownPeer = reservedIdentity.unknown as number as PeerId;
 const ascending = (a: number, b: number): number => a - b;

@@ -10,6 +10,8 @@ import { Side, type SideChange, type SideParts } from './side.ts';
 import { directions, type Subject } from './subject.ts';
 import type { RowChange, SubjectChange } from './update.ts';
 
+type FloorsByNamespace = Readonly<Record<Direction, Map<string | null, Floor>>>;
+
 const noChange: SideChange = { rows: [], others: null, flip: false };
 
 /** The sides of all subjects: equal ones are one. */
@@ -35,10 +37,11 @@ export class Sides {
   /** Gives the subjects the sides that are theirs by the memberships of now. */
   place(subjects: Iterable<Subject>, policySet: PolicySet): void {
     const moves = new Map<Side, Map<string, { parts: SideParts; subjects: Subject[] }>>();
-    const floors = new Map<string, Floor>();
+    const floors: FloorsByNamespace = { egress: new Map(), ingress: new Map() };
     for (const subject of subjects) {
       const { entry, known } = subject;
-      const segments = segmentNamesOf(entry).flatMap((name) => policySet.segments.get(name) ?? []);
+      const names = policySet.segments.size === 0 ? [] : segmentNamesOf(entry);
+      const segments = names.flatMap((name) => policySet.segments.get(name) ?? []);
       const floorSubject = { entry, known, segments };
       for (const direction of directions) {
         const parts = this.#partsOf(floorSubject, direction, this.#floorOf(floorSubject, direction, policySet, floors));
@@ -60,13 +63,13 @@ export class Sides {
   }
 
   /** Workloads in no segment stand where all of their namespace do. */
-  #floorOf(subject: FloorSubject, direction: Direction, policySet: PolicySet, made: Map<string, Floor>): Floor {
+  #floorOf(subject: FloorSubject, direction: Direction, policySet: PolicySet, made: FloorsByNamespace): Floor {
     const { entry, known, segments } = subject;
     if (!known || segments.length > 0 || entry.kind !== 'identity')
       return this.#floors.of(direction, subject, policySet);
-    const key = `${direction} ${namespaceOf(entry.labels) ?? ''}`;
-    let floor = made.get(key);
-    if (floor === undefined) made.set(key, (floor = this.#floors.of(direction, subject, policySet)));
+    const namespace = namespaceOf(entry.labels);
+    let floor = made[direction].get(namespace);
+    if (floor === undefined) made[direction].set(namespace, (floor = this.#floors.of(direction, subject, policySet)));
     return floor;
   }
 

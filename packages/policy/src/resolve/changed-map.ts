@@ -14,6 +14,7 @@ export function changedMap<Value>(
   const given = new Map(set);
   const gone = [...new Set(removed)].filter((key) => !given.has(key) && before.has(key));
   if (gone.length === 0 && given.size === 0) return before;
+  if (before.size === 0) return given;
   const { base, differences } = before instanceof Overlay ? before.parts() : { base: before, differences: none };
   if (base.size <= differencesMax || differences.size + given.size + gone.length > differencesMax) {
     const after = new Map(before);
