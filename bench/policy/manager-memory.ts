@@ -23,7 +23,7 @@ const rulesPerPolicy = 10;
 const deadlineMs = 60_000;
 const pollMs = 50;
 /** After the last receipt, for what is still on its way to rest. */
-const settleMs = 2_000;
+const settleMs = 8_000;
 const main = fileURLToPath(new URL('../../packages/manager/src/main.ts', import.meta.url));
 
 export interface ManagerMemory {

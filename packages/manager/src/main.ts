@@ -1,12 +1,13 @@
 /**
  * `bulkhead manager`. Starts the manager with the runtime set for a resident memory that follows what is in it: a small young generation
- * (almost everything here lives long or dies at once), a heap that is collected before it grows, compiled modules from a cache, and the C
- * library's memory in one piece that is given back when it is free. These can only be set when a process begins, so the process replaces
+ * (almost everything here lives long or dies at once), compiled modules from a cache, and the C library's memory in one piece that is
+ * given back when it is free. A heap that grows only a little between collections would cost every question a third more;
+ * idle-memory.ts collects while nobody asks instead. These can only be set when a process begins, so the process replaces
  * itself once, keeping its id.
  */
 import process from 'node:process';
 
-const runtimeOptions = ['--max-semi-space-size=4', '--heap-growing-percent=20'];
+const runtimeOptions = ['--max-semi-space-size=4'];
 const allocator = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '262144' };
 const marker = 'BULKHEAD_MANAGER_RUNTIME';
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { destination } from 'pino';
+import { releaseIdleMemory } from './idle-memory.ts';
 import { createLogger } from './logger.ts';
 import { startManager } from './start.ts';
 import { OptionError, readOptions } from './options.ts';
@@ -47,7 +48,9 @@ async function main(): Promise<void> {
   const logger = createLogger(options.logLevel, destination({ dest: 2, sync: false }));
   const socketPath = options.socket === 'default' ? join(options.dataDirectory, 'api.sock') : options.socket;
   const manager = await startManager({ ...options, socketPath, logger });
+  const releasing = releaseIdleMemory();
   const stop = (signal: string) => {
+    releasing[Symbol.dispose]();
     logger.info({ signal }, 'ending');
     manager[Symbol.asyncDispose]().then(
       () => process.exit(0),
