@@ -33,7 +33,7 @@ after(() => stage?.[Symbol.asyncDispose]());
 
 /** A service of the host that listens on every address; lines of text come when somebody connects. */
 function listenOnHost(port: number): { readonly heard: () => string; readonly ready: () => boolean } {
-  const script = `require('node:net').createServer((socket) => { console.log('from ' + socket.remoteAddress); socket.destroy(); })
+  const script = `require('node:net').createServer((socket) => { socket.on('error', () => undefined); console.log('from ' + socket.remoteAddress); socket.destroy(); })
     .listen(${port}, '::', () => console.log('open'));`;
   const child = stage.host.spawn(null, process.execPath, '-e', script);
   let text = '';

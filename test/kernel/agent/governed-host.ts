@@ -168,7 +168,7 @@ export class GovernedHost implements AsyncDisposable {
       const { createServer } = require('node:net');
       const ports = ${JSON.stringify(ports)};
       let open = 0;
-      for (const port of ports) createServer((socket) => socket.pipe(socket)).listen(port, () => ++open === ports.length && console.log('open'));
+      for (const port of ports) createServer((socket) => socket.on('error', () => undefined).pipe(socket)).listen(port, () => ++open === ports.length && console.log('open'));
       setInterval(() => undefined, 1000);`;
     const child = this.spawn(name, process.execPath, '-e', script);
     await once(child.stdout!, 'data');

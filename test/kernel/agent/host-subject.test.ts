@@ -35,7 +35,7 @@ async function serve(...ports: readonly number[]): Promise<void> {
     const ports = ${JSON.stringify(ports)};
     let open = 0;
     for (const port of ports)
-      require('node:net').createServer((socket) => socket.pipe(socket)).listen(port, '0.0.0.0', () => ++open === ports.length && console.log('open'));
+      require('node:net').createServer((socket) => socket.on('error', () => undefined).pipe(socket)).listen(port, '0.0.0.0', () => ++open === ports.length && console.log('open'));
     setInterval(() => undefined, 1000);`;
   const child = host.spawn(null, process.execPath, '-e', script);
   await once(child.stdout!, 'data');

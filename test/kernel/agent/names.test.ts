@@ -36,9 +36,9 @@ const server = `
   const udp = createSocket('udp4');
   udp.on('message', (message, from) => udp.send(encode(answer(message, 'udp')), from.port, from.address));
   udp.bind(53, '${lanAddress}', () =>
-    createServer((socket) => socket.once('data', (bytes) => socket.end(streamEncode(answer(bytes.subarray(2), 'tcp')))))
+    createServer((socket) => socket.on('error', () => undefined).once('data', (bytes) => socket.end(streamEncode(answer(bytes.subarray(2), 'tcp')))))
       .listen(53, '${lanAddress}', () =>
-        createServer((socket) => socket.end()).listen(${port}, '0.0.0.0', 4096, () => console.log('open'))));`;
+        createServer((socket) => socket.on('error', () => undefined).end()).listen(${port}, '0.0.0.0', 4096, () => console.log('open'))));`;
 
 /** Asks for names and connects to what it is told; prints how each attempt ended. `known`: addresses to connect to without a question. */
 const client = `
