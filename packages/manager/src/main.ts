@@ -1,7 +1,7 @@
 /**
  * `bulkhead manager`. Starts the manager with the runtime set for a resident memory that follows what is in it: a small young generation
  * (almost everything here lives long or dies at once), compiled modules from a cache, and the C library's memory in one piece that is
- * given back when it is free. A heap that grows only a little between collections would cost every question a third more;
+ * given back when it is free. A heap that grows only a little between collections would cost the manager a third more for every question;
  * idle-memory.ts collects while nobody asks instead. These can only be set when a process begins, so the process replaces
  * itself once, keeping its id.
  */
